@@ -1,0 +1,1 @@
+//! Bytes: logs and archives, in a folder or an object store.

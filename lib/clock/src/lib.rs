@@ -1,0 +1,1 @@
+//! Time and random identifiers, handed in so that tests can hold them still.

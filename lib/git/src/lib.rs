@@ -1,0 +1,1 @@
+//! Mirrors of git repositories: commits, branches, trees, archives.

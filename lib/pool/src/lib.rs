@@ -1,0 +1,1 @@
+//! Pools of machines: processes on this machine and machines that dial in.

@@ -1,0 +1,1 @@
+//! What was built and how it ended: schema, states, read model.

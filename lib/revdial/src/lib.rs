@@ -1,0 +1,1 @@
+//! revdial v2, both ends, over TLS.

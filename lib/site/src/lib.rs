@@ -1,0 +1,1 @@
+//! The site configuration: one typed document with a place for every error.

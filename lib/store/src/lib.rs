@@ -1,0 +1,1 @@
+//! Rows: SQLite or PostgreSQL behind one portable interface with grouped commits.

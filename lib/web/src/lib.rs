@@ -1,0 +1,1 @@
+//! Shared parts of the pages: stylesheet, layout, server-sent events, conditional answers.

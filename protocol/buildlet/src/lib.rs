@@ -1,0 +1,1 @@
+//! The buildlet's HTTP protocol: names, rules and codecs, without I/O.

@@ -1,0 +1,1 @@
+//! The worker: executes builds on one machine, in listen or reverse mode.

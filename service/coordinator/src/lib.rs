@@ -1,0 +1,1 @@
+//! The coordinator: finds work, schedules it, runs it, keeps every result.
