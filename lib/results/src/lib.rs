@@ -1,1 +1,12 @@
 //! What was built and how it ended: schema, states, read model.
+//!
+//! The rows are written by the coordinator alone; everybody may read them. [`model`] holds the words (states, classes, ids),
+//! [`view`] the plain data that pages and their `.json` twins show, [`Results`] the queries that fill it.
+
+pub mod model;
+pub mod view;
+
+use burrow_store::Migration;
+
+/// The schema of a coordinator's database, oldest step first.
+pub const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "results", sql: include_str!("schema.sql") }];
