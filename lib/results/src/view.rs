@@ -135,6 +135,8 @@ pub struct RedNow {
     pub first_bad: Commit,
     /// Newest commit before it that passed: the suspects are between the two.
     pub last_good: Option<Commit>,
+    /// How many commits may have broken it: those after `last_good` up to `first_bad`. Null if no good one is among the newest commits.
+    pub suspects: Option<usize>,
     /// Since when it is red.
     pub since_ms: i64,
 }
@@ -297,6 +299,10 @@ pub struct Build {
     pub previous: Option<BuildId>,
     /// See `previous`.
     pub next: Option<BuildId>,
+    /// What asked for it: a push, a person, a peer.
+    pub origin: String,
+    /// Why, as a sentence; may be empty.
+    pub reason: String,
     /// What is run, as the configuration said when the build was made (JSON).
     pub spec: serde_json::Value,
 }
