@@ -63,16 +63,10 @@ impl HttpBody for Body {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match &mut self.0 {
             Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
-            Kind::Stream(stream) => stream
-                .as_mut()
-                .poll_next(cx)
-                .map(|next| next.map(|chunk| chunk.map(Frame::data))),
+            Kind::Stream(stream) => stream.as_mut().poll_next(cx).map(|next| next.map(|chunk| chunk.map(Frame::data))),
         }
     }
 
@@ -82,9 +76,7 @@ impl HttpBody for Body {
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Whole(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
-            }
+            Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
             Kind::Stream(_) => SizeHint::default(),
         }
     }
@@ -101,22 +93,13 @@ pub struct Chunks {
 
 impl fmt::Debug for Chunks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Chunks")
-            .field("doing", &self.doing)
-            .field("ended", &self.ended)
-            .finish_non_exhaustive()
+        f.debug_struct("Chunks").field("doing", &self.doing).field("ended", &self.ended).finish_non_exhaustive()
     }
 }
 
 impl Chunks {
     pub(crate) fn new(doing: &'static str, body: Incoming, lease: Lease) -> Chunks {
-        Chunks {
-            doing,
-            body,
-            lease: Some(lease),
-            trailer: None,
-            ended: false,
-        }
+        Chunks { doing, body, lease: Some(lease), trailer: None, ended: false }
     }
 
     /// The next bytes; `None` at the end. Cancel-safe.
@@ -154,15 +137,9 @@ impl Chunks {
         let mut first: Option<Bytes> = None;
         let mut rest = Vec::new();
         while let Some(bytes) = self.chunk().await? {
-            let so_far = first
-                .as_ref()
-                .map_or(0, Bytes::len)
-                .saturating_add(rest.len());
+            let so_far = first.as_ref().map_or(0, Bytes::len).saturating_add(rest.len());
             if so_far.saturating_add(bytes.len()) > limit {
-                return Err(Error::Protocol(format!(
-                    "{} answered more than {limit} bytes",
-                    self.doing
-                )));
+                return Err(Error::Protocol(format!("{} answered more than {limit} bytes", self.doing)));
             }
             if first.is_none() {
                 first = Some(bytes);
@@ -192,16 +169,11 @@ impl Chunks {
 
     /// A trailer, once [`Chunks::chunk`] has returned `None`.
     pub(crate) fn trailer(&self, name: &str) -> Option<String> {
-        self.trailer
-            .as_ref()
-            .and_then(|map| map.get(name))
-            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        self.trailer.as_ref().and_then(|map| map.get(name)).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
     }
 
     /// As a stream for code that wants one.
     pub fn into_stream(self) -> impl Stream<Item = Result<Bytes, Error>> + Send {
-        futures_util::stream::try_unfold(self, |mut chunks| async move {
-            Ok(chunks.chunk().await?.map(|bytes| (bytes, chunks)))
-        })
+        futures_util::stream::try_unfold(self, |mut chunks| async move { Ok(chunks.chunk().await?.map(|bytes| (bytes, chunks))) })
     }
 }

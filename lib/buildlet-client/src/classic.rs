@@ -94,9 +94,7 @@ impl ExecOutput {
         match self.chunks.trailer(PROCESS_STATE_TRAILER) {
             Some(state) if state == "ok" => Ok(Outcome::Success),
             Some(state) if !state.is_empty() => Ok(Outcome::Failed(state)),
-            _ => Err(Error::Protocol(format!(
-                "missing {PROCESS_STATE_TRAILER} trailer from the buildlet"
-            ))),
+            _ => Err(Error::Protocol(format!("missing {PROCESS_STATE_TRAILER} trailer from the buildlet"))),
         }
     }
 }
@@ -118,9 +116,7 @@ impl Client {
     /// # Errors
     /// [`Error::Refused`] when the form is wrong or the command was not found (422).
     pub async fn exec(&self, form: &ExecForm) -> Result<ExecOutput, Error> {
-        let mut ask = Ask::new("POST /exec", Method::POST, "/exec")
-            .content_type(FORM)
-            .once();
+        let mut ask = Ask::new("POST /exec", Method::POST, "/exec").content_type(FORM).once();
         // The result is in a trailer, which some servers send only to those who say that they read it.
         ask.headers.push((TE, HeaderValue::from_static("trailers")));
         let (_, chunks) = self.ask(ask, form.encode().into()).await?;
@@ -132,13 +128,7 @@ impl Client {
     /// # Errors
     /// [`Error`]
     pub async fn workdir(&self) -> Result<String, Error> {
-        let bytes = self
-            .whole(
-                Ask::new("GET /workdir", Method::GET, "/workdir"),
-                Body::empty(),
-                64 << 10,
-            )
-            .await?;
+        let bytes = self.whole(Ask::new("GET /workdir", Method::GET, "/workdir"), Body::empty(), 64 << 10).await?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
@@ -148,14 +138,8 @@ impl Client {
     /// [`Error`]
     pub async fn write(&self, path: &str, permissions: u32, content: Body) -> Result<(), Error> {
         // Decimal, and Go's bits rather than POSIX's; for permissions alone they are the same (T8).
-        let target = format!(
-            "/write?path={}&mode={}",
-            escape(path),
-            GoMode::regular(permissions).0
-        );
-        let ask = Ask::new("PUT /write", Method::PUT, target)
-            .once()
-            .unlimited();
+        let target = format!("/write?path={}&mode={}", escape(path), GoMode::regular(permissions).0);
+        let ask = Ask::new("PUT /write", Method::PUT, target).once().unlimited();
         self.whole(ask, content, 64 << 10).await.map(drop)
     }
 
@@ -165,15 +149,7 @@ impl Client {
     /// [`Error`]
     pub async fn write_tgz(&self, dir: &str, tgz: Body) -> Result<(), Error> {
         let target = format!("/writetgz?dir={}", escape(dir));
-        self.whole(
-            Ask::new("PUT /writetgz", Method::PUT, target)
-                .once()
-                .unlimited(),
-            tgz,
-            64 << 10,
-        )
-        .await
-        .map(drop)
+        self.whole(Ask::new("PUT /writetgz", Method::PUT, target).once().unlimited(), tgz, 64 << 10).await.map(drop)
     }
 
     /// `POST /writetgz`: the buildlet fetches the tar.gz itself.
@@ -182,13 +158,8 @@ impl Client {
     /// [`Error`]
     pub async fn write_tgz_from_url(&self, dir: &str, url: &str) -> Result<(), Error> {
         let target = format!("/writetgz?dir={}", escape(dir));
-        let ask = Ask::new("POST /writetgz", Method::POST, target)
-            .content_type(FORM)
-            .once()
-            .unlimited();
-        self.whole(ask, format!("url={}", escape(url)).into(), 64 << 10)
-            .await
-            .map(drop)
+        let ask = Ask::new("POST /writetgz", Method::POST, target).content_type(FORM).once().unlimited();
+        self.whole(ask, format!("url={}", escape(url)).into(), 64 << 10).await.map(drop)
     }
 
     /// `GET /tgz`: a directory as tar.gz. A Go buildlet sends many gzip members, one per MiB (T7): use a decoder for several members.
@@ -200,45 +171,23 @@ impl Client {
         // Buildlets of version 26 refuse an empty one.
         let dir = if dir.is_empty() { "." } else { dir };
         let target = format!("/tgz?dir={}", escape(dir));
-        Ok(self
-            .ask(
-                Ask::new("GET /tgz", Method::GET, target).unlimited(),
-                Body::empty(),
-            )
-            .await?
-            .1)
+        Ok(self.ask(Ask::new("GET /tgz", Method::GET, target).unlimited(), Body::empty()).await?.1)
     }
 
     /// `GET /ls`: hands every line to `each`, as they arrive.
     ///
     /// # Errors
     /// [`Error::Protocol`] for lines that are none.
-    pub async fn ls(
-        &self,
-        dir: &str,
-        options: &ListOptions,
-        mut each: impl FnMut(Line),
-    ) -> Result<(), Error> {
-        let mut target = format!(
-            "/ls?dir={}&recursive={}&digest={}",
-            escape(dir),
-            options.recursive,
-            options.digest
-        );
+    pub async fn ls(&self, dir: &str, options: &ListOptions, mut each: impl FnMut(Line)) -> Result<(), Error> {
+        let mut target = format!("/ls?dir={}&recursive={}&digest={}", escape(dir), options.recursive, options.digest);
         for skip in &options.skip {
             target.push_str(&format!("&skip={}", escape(skip)));
         }
-        let (_, mut chunks) = self
-            .ask(
-                Ask::new("GET /ls", Method::GET, target).unlimited(),
-                Body::empty(),
-            )
-            .await?;
+        let (_, mut chunks) = self.ask(Ask::new("GET /ls", Method::GET, target).unlimited(), Body::empty()).await?;
         let mut unfinished: Vec<u8> = Vec::new();
         let mut take = |line: &[u8]| {
             let text = String::from_utf8_lossy(line);
-            let parsed =
-                Line::parse(&text).map_err(|e| Error::Protocol(format!("GET /ls: {e}")))?;
+            let parsed = Line::parse(&text).map_err(|e| Error::Protocol(format!("GET /ls: {e}")))?;
             each(parsed);
             Ok::<(), Error>(())
         };
@@ -253,16 +202,10 @@ impl Client {
             }
             unfinished.extend_from_slice(rest);
             if unfinished.len() > MAX_LINE {
-                return Err(Error::Protocol(format!(
-                    "GET /ls: a line of more than {MAX_LINE} bytes"
-                )));
+                return Err(Error::Protocol(format!("GET /ls: a line of more than {MAX_LINE} bytes")));
             }
         }
-        if unfinished.is_empty() {
-            Ok(())
-        } else {
-            take(&unfinished)
-        }
+        if unfinished.is_empty() { Ok(()) } else { take(&unfinished) }
     }
 
     /// `POST /removeall`: removes paths below the work directory, with all that is in them; `.` empties it.
@@ -270,18 +213,9 @@ impl Client {
     /// # Errors
     /// [`Error`]
     pub async fn remove_all<S: AsRef<str>>(&self, paths: &[S]) -> Result<(), Error> {
-        let fields = Fields(
-            paths
-                .iter()
-                .map(|p| ("path".to_owned(), p.as_ref().to_owned()))
-                .collect(),
-        );
-        let ask = Ask::new("POST /removeall", Method::POST, "/removeall")
-            .content_type(FORM)
-            .unlimited();
-        self.whole(ask, fields.encode().into(), 64 << 10)
-            .await
-            .map(drop)
+        let fields = Fields(paths.iter().map(|p| ("path".to_owned(), p.as_ref().to_owned())).collect());
+        let ask = Ask::new("POST /removeall", Method::POST, "/removeall").content_type(FORM).unlimited();
+        self.whole(ask, fields.encode().into(), 64 << 10).await.map(drop)
     }
 
     /// `POST /halt`: the buildlet ends a second later, or halts its machine, as it was told at its start. Limit 2 s.
@@ -298,34 +232,19 @@ impl Client {
     /// # Errors
     /// [`Error::Refused`] with the buildlet's explanation.
     pub async fn connect_ssh(&self, user: &str, authorized_key: &str) -> Result<BoxStream, Error> {
-        let value = |text: &str| {
-            HeaderValue::from_str(text).map_err(|_| {
-                Error::Protocol("the SSH user or key cannot be sent in a header".into())
-            })
-        };
-        let mut ask = Ask::new("POST /connect-ssh", Method::POST, "/connect-ssh")
-            .once()
-            .within(SSH_LIMIT);
-        ask.headers
-            .push((HeaderName::from_static("x-go-ssh-user"), value(user)?));
-        ask.headers.push((
-            HeaderName::from_static("x-go-authorized-key"),
-            value(authorized_key)?,
-        ));
-        ask.headers
-            .push((http::header::CONTENT_LENGTH, HeaderValue::from_static("0")));
+        let value = |text: &str| HeaderValue::from_str(text).map_err(|_| Error::Protocol("the SSH user or key cannot be sent in a header".into()));
+        let mut ask = Ask::new("POST /connect-ssh", Method::POST, "/connect-ssh").once().within(SSH_LIMIT);
+        ask.headers.push((HeaderName::from_static("x-go-ssh-user"), value(user)?));
+        ask.headers.push((HeaderName::from_static("x-go-authorized-key"), value(authorized_key)?));
+        ask.headers.push((http::header::CONTENT_LENGTH, HeaderValue::from_static("0")));
         let (mut response, lease) = self.send(&ask, Body::empty()).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let status = response.status().as_u16();
             let mut chunks = Chunks::new(ask.doing, response.into_body(), lease);
-            let text = String::from_utf8_lossy(&chunks.beginning(4096).await)
-                .trim()
-                .to_owned();
+            let text = String::from_utf8_lossy(&chunks.beginning(4096).await).trim().to_owned();
             return Err(Error::Refused { status, text });
         }
-        let upgraded = hyper::upgrade::on(&mut response)
-            .await
-            .map_err(|e| Error::transport(ask.doing, e))?;
+        let upgraded = hyper::upgrade::on(&mut response).await.map_err(|e| Error::transport(ask.doing, e))?;
         Ok(Box::new(TokioIo::new(upgraded)))
     }
 }

@@ -71,10 +71,7 @@ impl Lease {
         let mut idle = self.shared.lock();
         idle.retain(|i| !i.sender.is_closed() && now.duration_since(i.since) < IDLE_LIMIT);
         if idle.len() < MAX_IDLE {
-            idle.push(Idle {
-                sender: self.sender,
-                since: now,
-            });
+            idle.push(Idle { sender: self.sender, since: now });
         }
     }
 }
@@ -101,15 +98,7 @@ pub(crate) struct Ask {
 
 impl Ask {
     pub(crate) fn new(doing: &'static str, method: Method, target: impl Into<String>) -> Ask {
-        Ask {
-            doing,
-            method,
-            target: target.into(),
-            content_type: None,
-            headers: Vec::new(),
-            repeatable: true,
-            limit: Some(HEAD_LIMIT),
-        }
+        Ask { doing, method, target: target.into(), content_type: None, headers: Vec::new(), repeatable: true, limit: Some(HEAD_LIMIT) }
     }
 
     pub(crate) fn within(mut self, limit: Duration) -> Ask {
@@ -132,11 +121,7 @@ impl Ask {
         self
     }
 
-    fn request(
-        &self,
-        body: Body,
-        authorization: Option<&HeaderValue>,
-    ) -> Result<Request<Body>, Error> {
+    fn request(&self, body: Body, authorization: Option<&HeaderValue>) -> Result<Request<Body>, Error> {
         let mut request = Request::builder()
             .method(self.method.clone())
             .uri(self.target.as_str())
@@ -151,9 +136,7 @@ impl Ask {
         for (name, value) in &self.headers {
             request = request.header(name.clone(), value.clone());
         }
-        request
-            .body(body)
-            .map_err(|e| Error::Protocol(format!("the request cannot be sent: {e}")))
+        request.body(body).map_err(|e| Error::Protocol(format!("the request cannot be sent: {e}")))
     }
 }
 
@@ -184,19 +167,12 @@ impl Client {
     fn with(dial: Arc<dyn Dial>, password: Option<&str>) -> Client {
         let authorization = password.and_then(|password| {
             // Workers compare only the password; Go clients send this user name.
-            let text =
-                base64::engine::general_purpose::STANDARD.encode(format!("gomote:{password}"));
+            let text = base64::engine::general_purpose::STANDARD.encode(format!("gomote:{password}"));
             let mut value = HeaderValue::from_str(&format!("Basic {text}")).ok()?;
             value.set_sensitive(true);
             Some(value)
         });
-        Client {
-            shared: Arc::new(Shared {
-                dial,
-                authorization,
-                idle: Mutex::default(),
-            }),
-        }
+        Client { shared: Arc::new(Shared { dial, authorization, idle: Mutex::default() }) }
     }
 
     /// Closes all idle connections: the next request opens a new one. For a worker that came back, or one whose connections hang.
@@ -218,20 +194,14 @@ impl Client {
 
     async fn fresh(&self) -> Result<Lease, Error> {
         let stream = self.connect().await?;
-        let (sender, connection) = http1::Builder::new()
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|e| Error::transport("connecting to the worker", e))?;
+        let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(|e| Error::transport("connecting to the worker", e))?;
         // Ends with the connection: at the peer's close, or once the sender and the answer's body are dropped.
         tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::trace!(%error, "a connection to a worker ended");
             }
         });
-        Ok(Lease {
-            shared: self.shared.clone(),
-            sender,
-        })
+        Ok(Lease { shared: self.shared.clone(), sender })
     }
 
     fn kept(&self) -> Option<Lease> {
@@ -239,37 +209,24 @@ impl Client {
         let mut idle = self.shared.lock();
         while let Some(Idle { sender, since }) = idle.pop() {
             if !sender.is_closed() && now.duration_since(since) < IDLE_LIMIT {
-                return Some(Lease {
-                    shared: self.shared.clone(),
-                    sender,
-                });
+                return Some(Lease { shared: self.shared.clone(), sender });
             }
         }
         None
     }
 
     /// Sends a request and waits for the head of the answer, whatever its status.
-    pub(crate) async fn send(
-        &self,
-        ask: &Ask,
-        body: Body,
-    ) -> Result<(Response<Incoming>, Lease), Error> {
+    pub(crate) async fn send(&self, ask: &Ask, body: Body) -> Result<(Response<Incoming>, Lease), Error> {
         match ask.limit {
             None => self.send_unlimited(ask, body).await,
-            Some(limit) => {
-                match timeout_at(Instant::now() + limit, self.send_unlimited(ask, body)).await {
-                    Ok(result) => result,
-                    Err(_) => Err(Error::timed_out(ask.doing, limit)),
-                }
-            }
+            Some(limit) => match timeout_at(Instant::now() + limit, self.send_unlimited(ask, body)).await {
+                Ok(result) => result,
+                Err(_) => Err(Error::timed_out(ask.doing, limit)),
+            },
         }
     }
 
-    async fn send_unlimited(
-        &self,
-        ask: &Ask,
-        body: Body,
-    ) -> Result<(Response<Incoming>, Lease), Error> {
+    async fn send_unlimited(&self, ask: &Ask, body: Body) -> Result<(Response<Incoming>, Lease), Error> {
         let mut again = ask.repeatable.then(|| body.repeat()).flatten();
         let mut request = ask.request(body, self.shared.authorization.as_ref())?;
         loop {
@@ -317,10 +274,7 @@ impl Client {
             Ok(text) => error_text(&text),
             Err(_) => String::new(),
         };
-        Err(Error::Refused {
-            status: head.status.as_u16(),
-            text,
-        })
+        Err(Error::Refused { status: head.status.as_u16(), text })
     }
 
     /// Sends a request whose answer is read whole.

@@ -28,7 +28,10 @@ impl Dial for Unix {
 }
 
 /// Connects to a Unix socket at a path of any length.
-pub(crate) async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+///
+/// # Errors
+/// I/O errors; on systems other than Linux, [`io::ErrorKind::InvalidInput`] for paths over 100 bytes.
+pub async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
     if path.as_os_str().len() <= MAX_SOCKET_PATH {
         return UnixStream::connect(path).await;
     }
@@ -40,28 +43,16 @@ pub(crate) async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
 
         // The kernel limits the length of the address, not of the path it leads to.
         let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not the path of a socket",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the path of a socket"));
         };
-        let directory = open(
-            directory,
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
-        let short = Path::new("/proc/self/fd")
-            .join(directory.as_raw_fd().to_string())
-            .join(name);
+        let directory = open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let short = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
         UnixStream::connect(short).await
     }
     #[cfg(not(target_os = "linux"))]
     Err(io::Error::new(
         io::ErrorKind::InvalidInput,
-        format!(
-            "the socket path {} is longer than {MAX_SOCKET_PATH} bytes; use a shorter data directory",
-            path.display()
-        ),
+        format!("the socket path {} is longer than {MAX_SOCKET_PATH} bytes; use a shorter data directory", path.display()),
     ))
 }
 
@@ -90,14 +81,9 @@ impl Tls {
             .rsplit_once(':')
             .map(|(host, _)| host.trim_start_matches('[').trim_end_matches(']'))
             .ok_or_else(|| invalid(format!("{address:?} is not host:port")))?;
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| invalid(format!("{host:?} is not a host name")))?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| invalid(format!("{host:?} is not a host name")))?;
         let config = burrow_revdial::client_config(trust).map_err(|e| invalid(e.to_string()))?;
-        Ok(Tls {
-            address: address.to_owned(),
-            name,
-            connector: TlsConnector::from(Arc::new(config)),
-        })
+        Ok(Tls { address: address.to_owned(), name, connector: TlsConnector::from(Arc::new(config)) })
     }
 }
 

@@ -32,24 +32,12 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn transport(
-        doing: impl Into<String>,
-        source: impl Into<Box<dyn StdError + Send + Sync>>,
-    ) -> Error {
-        Error::Transport {
-            doing: doing.into(),
-            source: source.into(),
-        }
+    pub(crate) fn transport(doing: impl Into<String>, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
+        Error::Transport { doing: doing.into(), source: source.into() }
     }
 
     pub(crate) fn timed_out(doing: &str, limit: std::time::Duration) -> Error {
-        Error::transport(
-            doing,
-            io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("no answer within {} ms", limit.as_millis()),
-            ),
-        )
+        Error::transport(doing, io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} ms", limit.as_millis())))
     }
 
     /// The worker's status code, if it answered with a refusal.

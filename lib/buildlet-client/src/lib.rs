@@ -33,9 +33,8 @@ pub use body::{Body, Chunks};
 pub use classic::{ExecForm, ExecOutput, ListOptions, Outcome};
 pub use connections::Client;
 pub use dial::Dial;
+#[cfg(unix)]
+pub use dial::connect_unix;
 pub use error::Error;
 pub use protocol_buildlet::ls::Line;
-pub use protocol_buildlet::{
-    BurrowStatus, ExecRequest, ExecState, ExecStatus, Network, PrepareReply, Status, StoppedBy,
-    TreeState,
-};
+pub use protocol_buildlet::{BurrowStatus, ExecRequest, ExecState, ExecStatus, Network, PrepareReply, Status, StoppedBy, TreeState};

@@ -6,10 +6,7 @@ use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
 use http::{HeaderValue, Method};
 use protocol_buildlet::form::escape;
-use protocol_buildlet::{
-    ExecRequest, ExecStatus, OUTPUT_OFFSET_HEADER, PrepareReply, PrepareRequest, Status, TreeState,
-    valid_execution_id,
-};
+use protocol_buildlet::{ExecRequest, ExecStatus, OUTPUT_OFFSET_HEADER, PrepareReply, PrepareRequest, Status, TreeState, valid_execution_id};
 
 use crate::body::{Body, Chunks};
 use crate::connections::{Ask, Client, HEAD_LIMIT};
@@ -19,16 +16,11 @@ const JSON: &str = "application/json";
 
 /// `/executions/<id>`, or a refusal before anything is sent.
 fn execution_path(id: &str) -> Result<String, Error> {
-    if valid_execution_id(id) {
-        Ok(format!("/executions/{id}"))
-    } else {
-        Err(Error::Protocol(format!("{id:?} cannot name an execution")))
-    }
+    if valid_execution_id(id) { Ok(format!("/executions/{id}")) } else { Err(Error::Protocol(format!("{id:?} cannot name an execution"))) }
 }
 
 fn to_json<T: serde::Serialize>(value: &T) -> Result<Body, Error> {
-    let text = serde_json::to_vec(value)
-        .map_err(|e| Error::Protocol(format!("the request cannot be written: {e}")))?;
+    let text = serde_json::to_vec(value).map_err(|e| Error::Protocol(format!("the request cannot be written: {e}")))?;
     Ok(Bytes::from(text).into())
 }
 
@@ -38,8 +30,7 @@ fn held(ask: Ask, wait: Option<Duration>) -> Ask {
         None => ask,
         Some(wait) => {
             let mut ask = ask.within(wait.saturating_add(HEAD_LIMIT));
-            ask.target
-                .push_str(&format!("?wait_ms={}", wait.as_millis()));
+            ask.target.push_str(&format!("?wait_ms={}", wait.as_millis()));
             ask
         }
     }
@@ -59,11 +50,7 @@ impl Client {
     /// # Errors
     /// [`Error`]
     pub async fn status_within(&self, limit: Duration) -> Result<Status, Error> {
-        self.json(
-            Ask::new("GET /status", Method::GET, "/status").within(limit),
-            Body::empty(),
-        )
-        .await
+        self.json(Ask::new("GET /status", Method::GET, "/status").within(limit), Body::empty()).await
     }
 
     /// `POST /prepare`: ends what earlier builds left running, empties the work directory except for the named source trees, and verifies those.
@@ -72,12 +59,8 @@ impl Client {
     /// # Errors
     /// [`Error`]
     pub async fn prepare<S: AsRef<str>>(&self, keep: &[S]) -> Result<PrepareReply, Error> {
-        let request = PrepareRequest {
-            keep: keep.iter().map(|k| k.as_ref().to_owned()).collect(),
-        };
-        let ask = Ask::new("POST /prepare", Method::POST, "/prepare")
-            .content_type(JSON)
-            .unlimited();
+        let request = PrepareRequest { keep: keep.iter().map(|k| k.as_ref().to_owned()).collect() };
+        let ask = Ask::new("POST /prepare", Method::POST, "/prepare").content_type(JSON).unlimited();
         self.json(ask, to_json(&request)?).await
     }
 
@@ -86,27 +69,11 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Refused`] with 409 when `dir` does not hold `base`.
-    pub async fn put_tree(
-        &self,
-        dir: &str,
-        base: Option<&str>,
-        want: &str,
-        gzipped: bool,
-        tar: Body,
-    ) -> Result<TreeState, Error> {
-        let target = format!(
-            "/tree?dir={}&base={}&want={}",
-            escape(dir),
-            escape(base.unwrap_or_default()),
-            escape(want)
-        );
-        let mut ask = Ask::new("POST /tree", Method::POST, target)
-            .content_type("application/x-tar")
-            .once()
-            .unlimited();
+    pub async fn put_tree(&self, dir: &str, base: Option<&str>, want: &str, gzipped: bool, tar: Body) -> Result<TreeState, Error> {
+        let target = format!("/tree?dir={}&base={}&want={}", escape(dir), escape(base.unwrap_or_default()), escape(want));
+        let mut ask = Ask::new("POST /tree", Method::POST, target).content_type("application/x-tar").once().unlimited();
         if gzipped {
-            ask.headers
-                .push((CONTENT_ENCODING, HeaderValue::from_static("gzip")));
+            ask.headers.push((CONTENT_ENCODING, HeaderValue::from_static("gzip")));
         }
         self.json(ask, tar).await
     }
@@ -115,12 +82,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Refused`] with 409 when the id is taken by another request, 400 when the worker cannot do what is asked.
-    pub async fn start_execution(
-        &self,
-        id: &str,
-        request: &ExecRequest,
-        wait: Option<Duration>,
-    ) -> Result<ExecStatus, Error> {
+    pub async fn start_execution(&self, id: &str, request: &ExecRequest, wait: Option<Duration>) -> Result<ExecStatus, Error> {
         let ask = Ask::new("PUT /executions", Method::PUT, execution_path(id)?).content_type(JSON);
         self.json(held(ask, wait), to_json(request)?).await
     }
@@ -139,11 +101,7 @@ impl Client {
     /// # Errors
     /// [`Error`]
     pub async fn executions(&self) -> Result<Vec<ExecStatus>, Error> {
-        self.json(
-            Ask::new("GET /executions", Method::GET, "/executions"),
-            Body::empty(),
-        )
-        .await
+        self.json(Ask::new("GET /executions", Method::GET, "/executions"), Body::empty()).await
     }
 
     /// `GET /executions/{id}/output`: its output from byte `offset` on; with `follow` until it has ended and everything was sent.
@@ -155,19 +113,11 @@ impl Client {
         if follow {
             target.push_str("&follow=1");
         }
-        let (head, chunks) = self
-            .ask(Ask::new("GET output", Method::GET, target), Body::empty())
-            .await?;
+        let (head, chunks) = self.ask(Ask::new("GET output", Method::GET, target), Body::empty()).await?;
         // A worker that starts elsewhere than asked would silently damage the log.
-        let begins = head
-            .headers()
-            .get(OUTPUT_OFFSET_HEADER)
-            .and_then(|v| v.to_str().ok())
-            .and_then(|v| v.parse::<u64>().ok());
+        let begins = head.headers().get(OUTPUT_OFFSET_HEADER).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
         if begins != Some(offset) {
-            return Err(Error::Protocol(format!(
-                "output was asked for from byte {offset}, but begins at {begins:?}"
-            )));
+            return Err(Error::Protocol(format!("output was asked for from byte {offset}, but begins at {begins:?}")));
         }
         Ok(chunks)
     }
@@ -181,12 +131,6 @@ impl Client {
         if purge {
             target.push_str("?purge=1");
         }
-        self.whole(
-            Ask::new("DELETE /executions", Method::DELETE, target),
-            Body::empty(),
-            1 << 20,
-        )
-        .await
-        .map(drop)
+        self.whole(Ask::new("DELETE /executions", Method::DELETE, target), Body::empty(), 1 << 20).await.map(drop)
     }
 }

@@ -269,6 +269,11 @@ impl Dialer {
         lock(&self.shared.state).closed.clone()
     }
 
+    /// Whether both speak of the same control connection.
+    pub fn is(&self, other: &Dialer) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Closes the control connection. Connections already picked up live on.
     pub fn close(&self) {
         self._owner.stop.send_replace(true);

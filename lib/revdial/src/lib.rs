@@ -19,5 +19,5 @@ pub use connect::{Connect, Coordinator};
 pub use dialer::{DialError, Dialer, Dialers, Pickup};
 pub use listener::{Closed, Listener, RegisterError, register};
 pub use protocol_revdial::{Enrolled, Registration};
-pub use stream::{BoxStream, Prefixed, Stream, read_request_head};
+pub use stream::{BoxStream, Prefixed, Stream, read_request_head, read_response_head};
 pub use tls::{BadCertificate, Trust, certificate_fingerprint, client_config, server_config};

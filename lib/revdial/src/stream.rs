@@ -147,7 +147,10 @@ pub async fn read_request_head<S: AsyncRead + Unpin>(
 }
 
 /// Reads a response head, of any HTTP version. `buffer` afterwards holds what arrived behind it.
-pub(crate) async fn read_response_head<S: AsyncRead + Unpin>(
+///
+/// # Errors
+/// As [`read_request_head`].
+pub async fn read_response_head<S: AsyncRead + Unpin>(
     stream: &mut S,
     buffer: &mut Vec<u8>,
 ) -> io::Result<ResponseHead> {
