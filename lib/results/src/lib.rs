@@ -6,6 +6,7 @@
 pub mod boards;
 pub mod model;
 mod queries;
+pub mod retry;
 #[cfg(any(test, feature = "testing"))]
 pub mod seed;
 pub mod view;
