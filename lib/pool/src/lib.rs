@@ -12,7 +12,7 @@ mod heartbeat;
 pub mod machines;
 #[cfg(unix)]
 pub mod process;
-// reverse
+pub mod reverse;
 
 use std::time::Duration;
 

@@ -47,27 +47,10 @@ impl Coordinator {
     /// # Errors
     /// [`io::ErrorKind::InvalidInput`] for an address that is none, or a CA file without certificates.
     pub fn new(address: &str, trust: &Trust) -> io::Result<Coordinator> {
-        let (host, port) = split_address(address, 443).ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("{address:?} is not host:port"),
-            )
-        })?;
-        let name = ServerName::try_from(host.clone()).map_err(|_| {
-            io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("{host:?} is not a host name"),
-            )
-        })?;
-        let config = client_config(trust)
-            .map_err(|e: BadCertificate| io::Error::new(io::ErrorKind::InvalidInput, e))?;
-        Ok(Coordinator {
-            host,
-            port,
-            name,
-            tls: TlsConnector::from(Arc::new(config)),
-            proxy: None,
-        })
+        let (host, port) = split_address(address, 443).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("{address:?} is not host:port")))?;
+        let name = ServerName::try_from(host.clone()).map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("{host:?} is not a host name")))?;
+        let config = client_config(trust).map_err(|e: BadCertificate| io::Error::new(io::ErrorKind::InvalidInput, e))?;
+        Ok(Coordinator { host, port, name, tls: TlsConnector::from(Arc::new(config)), proxy: None })
     }
 
     /// Sets the proxy (`host:port` or an `http://` address, default port 80) that is tried with `CONNECT` after a direct connection failed.
@@ -77,23 +60,13 @@ impl Coordinator {
     pub fn with_proxy(mut self, proxy: &str) -> io::Result<Coordinator> {
         let address = proxy.strip_prefix("http://").unwrap_or(proxy);
         let address = address.split('/').next().unwrap_or_default();
-        let parts = split_address(address, 80).ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "the proxy is not http://host:port",
-            )
-        })?;
+        let parts = split_address(address, 80).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the proxy is not http://host:port"))?;
         self.proxy = Some(parts);
         Ok(self)
     }
 
     async fn tcp(&self) -> io::Result<TcpStream> {
-        let direct = within(
-            TCP_LIMIT,
-            "connecting",
-            TcpStream::connect((self.host.as_str(), self.port)),
-        )
-        .await;
+        let direct = within(TCP_LIMIT, "connecting", TcpStream::connect((self.host.as_str(), self.port))).await;
         let (error, (proxy_host, proxy_port)) = match (direct, &self.proxy) {
             (Ok(stream), _) => return Ok(stream),
             (Err(error), None) => return Err(error),
@@ -102,20 +75,13 @@ impl Coordinator {
         tracing::debug!(%error, proxy = %proxy_host, "no direct connection to the coordinator; trying the proxy");
         let through = async {
             let mut stream = TcpStream::connect((proxy_host.as_str(), *proxy_port)).await?;
-            let target = if self.host.contains(':') {
-                format!("[{}]:{}", self.host, self.port)
-            } else {
-                format!("{}:{}", self.host, self.port)
-            };
+            let target = if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) };
             let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {proxy_host}\r\n\r\n");
             stream.write_all(request.as_bytes()).await?;
             let mut surplus = Vec::new();
             let head = read_response_head(&mut stream, &mut surplus).await?;
             if head.status != 200 || !surplus.is_empty() {
-                return Err(io::Error::other(format!(
-                    "the proxy answered {} {}",
-                    head.status, head.reason
-                )));
+                return Err(io::Error::other(format!("the proxy answered {} {}", head.status, head.reason)));
             }
             Ok(stream)
         };
@@ -129,28 +95,16 @@ impl Connect for Coordinator {
             let tcp = self.tcp().await?;
             tcp.set_nodelay(true)?;
             crate::tls::set_keepalive(&tcp);
-            let tls = within(
-                TLS_LIMIT,
-                "the TLS handshake",
-                self.tls.connect(self.name.clone(), tcp),
-            )
-            .await?;
+            let tls = within(TLS_LIMIT, "the TLS handshake", self.tls.connect(self.name.clone(), tcp)).await?;
             Ok(Box::new(tls) as BoxStream)
         })
     }
 }
 
-async fn within<T>(
-    limit: Duration,
-    what: &str,
-    work: impl Future<Output = io::Result<T>>,
-) -> io::Result<T> {
+async fn within<T>(limit: Duration, what: &str, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     match timeout(limit, work).await {
         Ok(result) => result,
-        Err(_) => Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            format!("{what} took more than {} s", limit.as_secs()),
-        )),
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("{what} took more than {} s", limit.as_secs()))),
     }
 }
 
@@ -187,11 +141,7 @@ mod tests {
             ("::1", "::1", 443),
             ("10.0.0.1:5", "10.0.0.1", 5),
         ] {
-            assert_eq!(
-                split_address(address, 443),
-                Some((host.to_owned(), port)),
-                "{address}"
-            );
+            assert_eq!(split_address(address, 443), Some((host.to_owned(), port)), "{address}");
         }
         for bad in ["", ":1", "h:x", "h:70000", "[::1"] {
             assert_eq!(split_address(bad, 443), None, "{bad}");

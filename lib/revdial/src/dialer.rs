@@ -74,17 +74,12 @@ impl Dialers {
     pub fn claim(&self, target: &str) -> Result<Pickup, Refusal> {
         let target = PickupTarget::parse(target).ok_or(Refusal::UnknownDialer)?;
         let nonce = target.nonce.ok_or(Refusal::UnknownDialer)?;
-        let shared = lock(&self.by_id)
-            .get(&target.dialer)
-            .and_then(Weak::upgrade)
-            .ok_or(Refusal::UnknownDialer)?;
+        let shared = lock(&self.by_id).get(&target.dialer).and_then(Weak::upgrade).ok_or(Refusal::UnknownDialer)?;
         let waiting = lock(&shared.state).outstanding.remove(&nonce);
         match waiting {
             Some(Dial::Waiting(dial)) => Ok(Pickup { dial }),
             // Given up meanwhile. It is accepted and then closed: a refusal would come back as a failure that, from a Go listener, names no dial.
-            Some(Dial::Abandoned(_)) => Ok(Pickup {
-                dial: oneshot::channel().0,
-            }),
+            Some(Dial::Abandoned(_)) => Ok(Pickup { dial: oneshot::channel().0 }),
             None => Err(Refusal::UnknownDialer),
         }
     }
@@ -190,12 +185,7 @@ impl Dialer {
     pub fn new(control: BoxStream, surplus: &[u8], path: &str, dialers: &Dialers) -> Dialer {
         let id = DialerId::from_random(rand::random());
         let (requests, wanted) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared {
-            id,
-            path: path.to_owned(),
-            state: Mutex::default(),
-            requests,
-        });
+        let shared = Arc::new(Shared { id, path: path.to_owned(), state: Mutex::default(), requests });
         let (stop, stopped) = watch::channel(false);
         let (closing, closed) = watch::channel(None);
         lock(&dialers.by_id).insert(id, Arc::downgrade(&shared));
@@ -203,11 +193,7 @@ impl Dialer {
         let early = lines.push(surplus).is_err();
         let (task, registry) = (shared.clone(), dialers.clone());
         tokio::spawn(async move {
-            let reason = if early {
-                "too much was sent with the registration".into()
-            } else {
-                serve(control, lines, &task, wanted, stopped).await
-            };
+            let reason = if early { "too much was sent with the registration".into() } else { serve(control, lines, &task, wanted, stopped).await };
             let reason: Arc<str> = reason.into();
             lock(&registry.by_id).remove(&id);
             {
@@ -217,11 +203,7 @@ impl Dialer {
             }
             closing.send_replace(Some(reason));
         });
-        Dialer {
-            shared,
-            closed,
-            _owner: Arc::new(Owner { stop }),
-        }
+        Dialer { shared, closed, _owner: Arc::new(Owner { stop }) }
     }
 
     /// Asks the machine for a connection and waits for it. Cancel-safe: a dial that is dropped leaves nothing behind.
@@ -239,18 +221,13 @@ impl Dialer {
             state.forget_abandoned(Instant::now());
             state.outstanding.insert(nonce, Dial::Waiting(sender));
         }
-        let _abandon = Abandon {
-            shared: &self.shared,
-            nonce,
-        };
+        let _abandon = Abandon { shared: &self.shared, nonce };
         if self.shared.requests.send(nonce).is_err() {
             return Err(DialError::Closed("the control task has ended".into()));
         }
         match timeout(limit, receiver).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(DialError::PickupFailed(
-                "the connection broke before it could be handed over".into(),
-            )),
+            Ok(Err(_)) => Err(DialError::PickupFailed("the connection broke before it could be handed over".into())),
             Err(_) => Err(DialError::TimedOut(limit)),
         }
     }
@@ -312,10 +289,7 @@ async fn serve(
                     let error = DialError::PickupFailed(err);
                     let mut state = lock(&shared.state);
                     match path.as_deref().and_then(PickupTarget::parse) {
-                        Some(PickupTarget {
-                            dialer,
-                            nonce: Some(nonce),
-                        }) if dialer == shared.id => state.fail(nonce, error),
+                        Some(PickupTarget { dialer, nonce: Some(nonce) }) if dialer == shared.id => state.fail(nonce, error),
                         _ => state.fail_unnamed(error),
                     }
                 }

@@ -4,10 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol_revdial::{
-    BadRegistration, LineBuffer, Message, RedirectError, Registration, ResponseHead,
-    SESSION_HEADER, pickup_request, redirect_target,
-};
+use protocol_revdial::{BadRegistration, LineBuffer, Message, RedirectError, Registration, ResponseHead, SESSION_HEADER, pickup_request, redirect_target};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Semaphore, mpsc};
@@ -95,10 +92,7 @@ impl Listener {
             self.control = None;
             self.closed = Some(Closed(reason));
         }
-        Err(self
-            .closed
-            .clone()
-            .unwrap_or_else(|| Closed("closed".into())))
+        Err(self.closed.clone().unwrap_or_else(|| Closed("closed".into())))
     }
 }
 
@@ -114,23 +108,14 @@ impl Drop for Listener {
 ///
 /// # Errors
 /// [`RegisterError`]
-pub async fn register(
-    connector: Arc<dyn Connect>,
-    registration: &Registration,
-) -> Result<Listener, RegisterError> {
-    let mut stream = connector
-        .connect()
-        .await
-        .map_err(RegisterError::Transport)?;
+pub async fn register(connector: Arc<dyn Connect>, registration: &Registration) -> Result<Listener, RegisterError> {
+    let mut stream = connector.connect().await.map_err(RegisterError::Transport)?;
     let mut buffer = Vec::new();
     let exchange = async {
         let mut target = "/reverse".to_owned();
         for _ in 0..MAX_REQUESTS {
             let request = registration.encode(&target)?;
-            match ask(&mut stream, &mut buffer, &request)
-                .await
-                .map_err(RegisterError::Transport)?
-            {
+            match ask(&mut stream, &mut buffer, &request).await.map_err(RegisterError::Transport)? {
                 Answer::Switched(head) => {
                     return Ok(head.header(SESSION_HEADER).map(str::to_owned));
                 }
@@ -140,25 +125,14 @@ pub async fn register(
                 }
             }
         }
-        Err(RegisterError::Refused {
-            status: 307,
-            text: "too many redirects".into(),
-        })
+        Err(RegisterError::Refused { status: 307, text: "too many redirects".into() })
     };
-    let session = timeout(REGISTER_LIMIT, exchange).await.map_err(|_| {
-        RegisterError::Transport(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "no answer to the registration",
-        ))
-    })??;
+    let session = timeout(REGISTER_LIMIT, exchange)
+        .await
+        .map_err(|_| RegisterError::Transport(io::Error::new(io::ErrorKind::TimedOut, "no answer to the registration")))??;
     let (sender, accepted) = mpsc::channel(QUEUE);
     let control = tokio::spawn(control_loop(stream, buffer, connector, sender));
-    Ok(Listener {
-        accepted,
-        session,
-        control: Some(control),
-        closed: None,
-    })
+    Ok(Listener { accepted, session, control: Some(control), closed: None })
 }
 
 enum Answer {
@@ -176,12 +150,7 @@ async fn ask(stream: &mut BoxStream, buffer: &mut Vec<u8>, request: &[u8]) -> io
         return Ok(Answer::Switched(head));
     }
     // The body has to be read: after a redirect the connection is used again, after a refusal it says why.
-    let too_long = || {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            "the answer's body is too long or of unknown length",
-        )
-    };
+    let too_long = || io::Error::new(io::ErrorKind::InvalidData, "the answer's body is too long or of unknown length");
     let known = head.content_length();
     let wanted = match known {
         Some(length) if length > MAX_BODY => return Err(too_long()),
@@ -202,22 +171,12 @@ async fn ask(stream: &mut BoxStream, buffer: &mut Vec<u8>, request: &[u8]) -> io
     if head.status == 307 {
         return Ok(Answer::Redirect(head));
     }
-    let text = String::from_utf8_lossy(body.get(..4096).unwrap_or(&body))
-        .trim()
-        .to_owned();
-    Ok(Answer::Refused {
-        status: head.status,
-        text: if text.is_empty() { head.reason } else { text },
-    })
+    let text = String::from_utf8_lossy(body.get(..4096).unwrap_or(&body)).trim().to_owned();
+    Ok(Answer::Refused { status: head.status, text: if text.is_empty() { head.reason } else { text } })
 }
 
 /// Serves the control channel until it ends; returns why.
-async fn control_loop(
-    mut stream: BoxStream,
-    surplus: Vec<u8>,
-    connector: Arc<dyn Connect>,
-    accepted: mpsc::Sender<BoxStream>,
-) -> String {
+async fn control_loop(mut stream: BoxStream, surplus: Vec<u8>, connector: Arc<dyn Connect>, accepted: mpsc::Sender<BoxStream>) -> String {
     let permits = Arc::new(Semaphore::new(PARALLEL_PICKUPS));
     // Dropped with this loop, which ends the pick-ups under way.
     let mut pickups: JoinSet<Result<(), (String, String)>> = JoinSet::new();
@@ -236,19 +195,12 @@ async fn control_loop(
                 Err(error) => return error.to_string(),
             };
             if pickups.len() >= MAX_PICKUPS {
-                if let Err(reason) = report(
-                    &mut stream,
-                    path,
-                    "too many connections were asked for at once".into(),
-                )
-                .await
-                {
+                if let Err(reason) = report(&mut stream, path, "too many connections were asked for at once".into()).await {
                     return reason;
                 }
                 continue;
             }
-            let (permits, connector, accepted) =
-                (permits.clone(), connector.clone(), accepted.clone());
+            let (permits, connector, accepted) = (permits.clone(), connector.clone(), accepted.clone());
             pickups.spawn(async move {
                 let Ok(_permit) = permits.acquire_owned().await else {
                     return Ok(());
@@ -260,10 +212,7 @@ async fn control_loop(
                         Ok(())
                     }
                     Ok(Err(error)) => Err((path, error.to_string())),
-                    Err(_) => Err((
-                        path,
-                        format!("no connection within {} s", PICKUP_LIMIT.as_secs()),
-                    )),
+                    Err(_) => Err((path, format!("no connection within {} s", PICKUP_LIMIT.as_secs()))),
                 }
             });
         }
@@ -285,12 +234,7 @@ async fn control_loop(
 }
 
 async fn report(stream: &mut BoxStream, path: String, err: String) -> Result<(), String> {
-    let line = Message::PickupFailed {
-        path: Some(path),
-        err,
-    }
-    .encode()
-    .map_err(|e| e.to_string())?;
+    let line = Message::PickupFailed { path: Some(path), err }.encode().map_err(|e| e.to_string())?;
     let write = async {
         stream.write_all(&line).await?;
         stream.flush().await
@@ -298,10 +242,7 @@ async fn report(stream: &mut BoxStream, path: String, err: String) -> Result<(),
     match timeout(WRITE_LIMIT, write).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!(
-            "the coordinator took nothing for {} s",
-            WRITE_LIMIT.as_secs()
-        )),
+        Err(_) => Err(format!("the coordinator took nothing for {} s", WRITE_LIMIT.as_secs())),
     }
 }
 
@@ -310,17 +251,11 @@ async fn pick_up(connector: &dyn Connect, path: &str) -> io::Result<BoxStream> {
     let mut buffer = Vec::new();
     let mut target = path.to_owned();
     for _ in 0..MAX_REQUESTS {
-        let request = pickup_request(&target).ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "the connection path is no path",
-            )
-        })?;
+        let request = pickup_request(&target).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the connection path is no path"))?;
         match ask(&mut stream, &mut buffer, &request).await? {
             Answer::Switched(_) => return Ok(Prefixed::new(buffer, stream).boxed()),
             Answer::Redirect(head) => {
-                target = redirect_target(&head)
-                    .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+                target = redirect_target(&head).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
             }
             Answer::Refused { status, text } => {
                 return Err(io::Error::other(format!("refused: {status} {text}")));

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use protocol_revdial::{HeadError, RequestHead, ResponseHead};
+use protocol_revdial::ResponseHead;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 /// A two-way byte stream: TCP, TLS, a Unix socket, or a pipe in a test.
@@ -32,29 +32,17 @@ pub struct Prefixed<S> {
 impl<S: Stream> Prefixed<S> {
     /// `prefix`, then everything `inner` still has to give.
     pub fn new(prefix: Vec<u8>, inner: S) -> Self {
-        Prefixed {
-            prefix,
-            given: 0,
-            inner,
-        }
+        Prefixed { prefix, given: 0, inner }
     }
 
     /// As a [`BoxStream`], without a wrapper when nothing is left to give out first.
     pub fn boxed(self) -> BoxStream {
-        if self.given >= self.prefix.len() {
-            Box::new(self.inner)
-        } else {
-            Box::new(self)
-        }
+        if self.given >= self.prefix.len() { Box::new(self.inner) } else { Box::new(self) }
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let rest = self.prefix.get(self.given..).unwrap_or_default();
         if rest.is_empty() {
             return Pin::new(&mut self.inner).poll_read(cx, buf);
@@ -71,11 +59,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.inner).poll_write(cx, buf)
     }
 
@@ -87,11 +71,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
     }
 
@@ -100,67 +80,23 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
     }
 }
 
-/// Reads until `parse` finds a whole head; `buffer` may hold bytes already read and afterwards holds what was read behind the head.
-async fn read_head<S, T>(
-    stream: &mut S,
-    buffer: &mut Vec<u8>,
-    parse: impl Fn(&[u8]) -> Result<Option<(T, usize)>, HeadError>,
-) -> io::Result<T>
-where
-    S: AsyncRead + Unpin,
-{
+/// Reads a response head, of any HTTP version, without losing what follows: `buffer` may hold bytes already read, and afterwards holds what arrived
+/// behind the head.
+///
+/// # Errors
+/// I/O errors; [`io::ErrorKind::InvalidData`] with a [`protocol_revdial::HeadError`] inside for what is no head, or a too long one.
+pub async fn read_response_head<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>) -> io::Result<ResponseHead> {
     loop {
-        match parse(buffer) {
-            Ok(Some((head, len))) => {
-                buffer.drain(..len.min(buffer.len()));
+        match ResponseHead::parse(buffer) {
+            Ok(Some(head)) => {
+                buffer.drain(..head.len.min(buffer.len()));
                 return Ok(head);
             }
             Ok(None) => {}
             Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
         }
         if stream.read_buf(buffer).await? == 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the connection was closed before the head was complete",
-            ));
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed before the head was complete"));
         }
     }
-}
-
-/// Reads a request head. `buffer` afterwards holds what arrived behind it.
-///
-/// # Errors
-/// I/O errors; [`io::ErrorKind::InvalidData`] with a [`HeadError`] inside for what is no head, or a too long one.
-pub async fn read_request_head<S: AsyncRead + Unpin>(
-    stream: &mut S,
-    buffer: &mut Vec<u8>,
-) -> io::Result<RequestHead> {
-    read_head(stream, buffer, |bytes| {
-        RequestHead::parse(bytes).map(|head| {
-            head.map(|head| {
-                let len = head.len;
-                (head, len)
-            })
-        })
-    })
-    .await
-}
-
-/// Reads a response head, of any HTTP version. `buffer` afterwards holds what arrived behind it.
-///
-/// # Errors
-/// As [`read_request_head`].
-pub async fn read_response_head<S: AsyncRead + Unpin>(
-    stream: &mut S,
-    buffer: &mut Vec<u8>,
-) -> io::Result<ResponseHead> {
-    read_head(stream, buffer, |bytes| {
-        ResponseHead::parse(bytes).map(|head| {
-            head.map(|head| {
-                let len = head.len;
-                (head, len)
-            })
-        })
-    })
-    .await
 }

@@ -72,8 +72,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, BadCertifica
 /// [`BadCertificate`] for a CA text without certificates.
 pub fn client_config(trust: &Trust) -> Result<ClientConfig, BadCertificate> {
     let provider = provider();
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()?;
+    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
     let builder = match trust {
         Trust::PublicRoots => {
             let mut roots = RootCertStore::empty();
@@ -87,32 +86,21 @@ pub fn client_config(trust: &Trust) -> Result<ClientConfig, BadCertificate> {
             }
             builder.with_root_certificates(roots)
         }
-        Trust::Pin(pin) => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(NoNames {
-                pin: Some(*pin),
-                provider,
-            })),
-        Trust::Anything => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(NoNames {
-                pin: None,
-                provider,
-            })),
+        Trust::Pin(pin) => builder.dangerous().with_custom_certificate_verifier(Arc::new(NoNames { pin: Some(*pin), provider })),
+        Trust::Anything => builder.dangerous().with_custom_certificate_verifier(Arc::new(NoNames { pin: None, provider })),
     };
     let mut config = builder.with_no_client_auth();
     config.resumption = rustls::client::Resumption::disabled();
     Ok(config)
 }
 
-/// Settings for the server end from a PEM certificate chain and a PEM key: no ALPN, no session tickets.
+/// Settings for the server end from a PEM certificate chain and a PEM key: no ALPN, no session tickets. For [`crate::accept`].
 ///
 /// # Errors
 /// [`BadCertificate`]
 pub fn server_config(chain_pem: &[u8], key_pem: &[u8]) -> Result<ServerConfig, BadCertificate> {
-    let key =
-        PrivateKeyDer::from_pem_slice(key_pem).map_err(|e| BadCertificate::Pem(e.to_string()))?;
-    let mut config = ServerConfig::builder_with_provider(provider())
+    let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|e| BadCertificate::Pem(e.to_string()))?;
+    let mut config = ServerConfig::builder_with_provider(crate::sni::provider())
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(certificates(chain_pem)?, key)?;
@@ -122,7 +110,7 @@ pub fn server_config(chain_pem: &[u8], key_pem: &[u8]) -> Result<ServerConfig, B
 }
 
 /// Lets the kernel find dead peers of quiet connections: keep-alive probes after 15 s (`spec/buildlet.md` §6.1). Failure changes nothing that matters.
-pub(crate) fn set_keepalive(tcp: &TcpStream) {
+pub fn set_keepalive(tcp: &TcpStream) {
     #[cfg(unix)]
     {
         use rustix::net::sockopt;
@@ -146,11 +134,7 @@ struct NoNames {
 
 impl fmt::Debug for NoNames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.pin.is_some() {
-            "Pinned"
-        } else {
-            "Anything"
-        })
+        f.write_str(if self.pin.is_some() { "Pinned" } else { "Anything" })
     }
 }
 
@@ -164,44 +148,22 @@ impl ServerCertVerifier for NoNames {
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         match &self.pin {
-            Some(pin) if !bool::from(pin.ct_eq(&certificate_fingerprint(end_entity))) => Err(rustls::Error::General(
-                "the coordinator shows another certificate than the one this machine was enrolled with".into(),
-            )),
+            Some(pin) if !bool::from(pin.ct_eq(&certificate_fingerprint(end_entity))) => {
+                Err(rustls::Error::General("the coordinator shows another certificate than the one this machine was enrolled with".into()))
+            }
             _ => Ok(ServerCertVerified::assertion()),
         }
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            cert,
-            dss,
-            &self.provider.signature_verification_algorithms,
-        )
+    fn verify_tls12_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            cert,
-            dss,
-            &self.provider.signature_verification_algorithms,
-        )
+    fn verify_tls13_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

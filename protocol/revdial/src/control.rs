@@ -99,8 +99,7 @@ impl Message {
     /// [`BadLine::NotJson`]
     pub fn decode(line: &[u8]) -> Result<Message, BadLine> {
         let text = String::from_utf8_lossy(line);
-        let value: serde_json::Value =
-            serde_json::from_str(&text).map_err(|e| BadLine::NotJson(e.to_string()))?;
+        let value: serde_json::Value = serde_json::from_str(&text).map_err(|e| BadLine::NotJson(e.to_string()))?;
         let serde_json::Value::Object(object) = value else {
             return Err(BadLine::NotJson("not an object".into()));
         };
@@ -126,16 +125,9 @@ impl Message {
         }
         Ok(match command.as_deref() {
             Some("keep-alive") => Message::KeepAlive,
-            Some("conn-ready") => Message::ConnReady {
-                path: path.unwrap_or_default(),
-            },
-            Some("pickup-failed") => Message::PickupFailed {
-                path: path.filter(|p| !p.is_empty()),
-                err: err.unwrap_or_default(),
-            },
-            _ => Message::Other {
-                command: command.unwrap_or_default(),
-            },
+            Some("conn-ready") => Message::ConnReady { path: path.unwrap_or_default() },
+            Some("pickup-failed") => Message::PickupFailed { path: path.filter(|p| !p.is_empty()), err: err.unwrap_or_default() },
+            _ => Message::Other { command: command.unwrap_or_default() },
         })
     }
 }
@@ -220,50 +212,22 @@ mod tests {
         let line = |m: Message| String::from_utf8(m.encode().unwrap()).unwrap();
         assert_eq!(line(Message::KeepAlive), "{\"command\":\"keep-alive\"}\n");
         assert_eq!(
-            line(Message::ConnReady {
-                path: "/revdial?revdial.dialer=0c&n=1".into()
-            }),
+            line(Message::ConnReady { path: "/revdial?revdial.dialer=0c&n=1".into() }),
             "{\"command\":\"conn-ready\",\"connPath\":\"/revdial?revdial.dialer=0c\\u0026n=1\"}\n"
         );
         assert_eq!(
-            line(Message::PickupFailed {
-                path: None,
-                err: "a <b>\n\"c\"\u{1}".into()
-            }),
+            line(Message::PickupFailed { path: None, err: "a <b>\n\"c\"\u{1}".into() }),
             "{\"command\":\"pickup-failed\",\"err\":\"a \\u003cb\\u003e\\n\\\"c\\\"\\u0001\"}\n"
         );
     }
 
     #[test]
     fn unknown_and_odd_lines_are_taken_as_go_takes_them() {
-        assert_eq!(
-            Message::decode(b"{\"command\":\"ping\",\"x\":[1]}"),
-            Ok(Message::Other {
-                command: "ping".into()
-            })
-        );
-        assert_eq!(
-            Message::decode(b"{}"),
-            Ok(Message::Other {
-                command: String::new()
-            })
-        );
-        assert_eq!(
-            Message::decode(b"{\"Command\":\"keep-alive\"}\r"),
-            Ok(Message::KeepAlive)
-        );
-        for bad in [
-            &b""[..],
-            b"[]",
-            b"null",
-            b"{\"command\":1}",
-            b"{\"command\":\"x\"",
-            b"x",
-        ] {
-            assert!(
-                matches!(Message::decode(bad), Err(BadLine::NotJson(_))),
-                "{bad:?}"
-            );
+        assert_eq!(Message::decode(b"{\"command\":\"ping\",\"x\":[1]}"), Ok(Message::Other { command: "ping".into() }));
+        assert_eq!(Message::decode(b"{}"), Ok(Message::Other { command: String::new() }));
+        assert_eq!(Message::decode(b"{\"Command\":\"keep-alive\"}\r"), Ok(Message::KeepAlive));
+        for bad in [&b""[..], b"[]", b"null", b"{\"command\":1}", b"{\"command\":\"x\"", b"x"] {
+            assert!(matches!(Message::decode(bad), Err(BadLine::NotJson(_))), "{bad:?}");
         }
         // Deep nesting must be an error, not a stack overflow.
         let deep = [b"{\"x\":".repeat(20_000), b"1".to_vec()].concat();
@@ -273,12 +237,7 @@ mod tests {
     #[test]
     fn long_errors_are_cut_and_long_paths_refused() {
         let err = "&é".repeat(3000);
-        let line = Message::PickupFailed {
-            path: Some("/p".into()),
-            err: err.clone(),
-        }
-        .encode()
-        .unwrap();
+        let line = Message::PickupFailed { path: Some("/p".into()), err: err.clone() }.encode().unwrap();
         assert!(line.len() <= MAX_LINE_SENT, "{}", line.len());
         let Ok(Message::PickupFailed { path, err: cut }) = Message::decode(&line) else {
             panic!("not a pickup-failed");
@@ -286,23 +245,9 @@ mod tests {
         assert_eq!(path.as_deref(), Some("/p"));
         assert!(err.starts_with(&cut) && cut.len() > 1000);
         let long = "/".repeat(MAX_LINE_SENT);
-        assert_eq!(
-            Message::ConnReady { path: long.clone() }.encode(),
-            Err(BadLine::PathTooLong)
-        );
-        let line = Message::PickupFailed {
-            path: Some(long),
-            err: "why".into(),
-        }
-        .encode()
-        .unwrap();
-        assert_eq!(
-            Message::decode(&line),
-            Ok(Message::PickupFailed {
-                path: None,
-                err: "why".into()
-            })
-        );
+        assert_eq!(Message::ConnReady { path: long.clone() }.encode(), Err(BadLine::PathTooLong));
+        let line = Message::PickupFailed { path: Some(long), err: "why".into() }.encode().unwrap();
+        assert_eq!(Message::decode(&line), Ok(Message::PickupFailed { path: None, err: "why".into() }));
     }
 
     #[test]
@@ -320,8 +265,7 @@ mod tests {
         prop_oneof![
             Just(Message::KeepAlive),
             "[ -~é<&\u{2028}]{0,200}".prop_map(|path| Message::ConnReady { path }),
-            (proptest::option::of("[ -~]{1,200}"), "\\PC{0,200}")
-                .prop_map(|(path, err)| Message::PickupFailed { path, err }),
+            (proptest::option::of("[ -~]{1,200}"), "\\PC{0,200}").prop_map(|(path, err)| Message::PickupFailed { path, err }),
         ]
     }
 

@@ -58,20 +58,11 @@ pub struct ResponseHead {
 }
 
 fn find<'a>(headers: &'a [Header], name: &str) -> Option<&'a str> {
-    headers
-        .iter()
-        .find(|h| h.name.eq_ignore_ascii_case(name))
-        .map(|h| h.value.as_str())
+    headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value.as_str())
 }
 
 fn owned(headers: &[httparse::Header<'_>]) -> Vec<Header> {
-    headers
-        .iter()
-        .map(|h| Header {
-            name: h.name.to_owned(),
-            value: String::from_utf8_lossy(h.value).trim().to_owned(),
-        })
-        .collect()
+    headers.iter().map(|h| Header { name: h.name.to_owned(), value: String::from_utf8_lossy(h.value).trim().to_owned() }).collect()
 }
 
 impl RequestHead {
@@ -126,22 +117,13 @@ impl ResponseHead {
             if window.get(..shared) != begin.get(..shared) {
                 return Err(HeadError::Malformed("it does not begin with HTTP/".into()));
             }
-            return if bytes.len() >= MAX_HEAD {
-                Err(HeadError::TooLong)
-            } else {
-                Ok(None)
-            };
+            return if bytes.len() >= MAX_HEAD { Err(HeadError::TooLong) } else { Ok(None) };
         };
         let (line, rest) = window.split_at(line_end + 1);
         let (status, reason) = status_line(line)?;
         let mut slots = [httparse::EMPTY_HEADER; MAX_HEADERS];
         match httparse::parse_headers(rest, &mut slots) {
-            Ok(httparse::Status::Complete((len, headers))) => Ok(Some(ResponseHead {
-                status,
-                reason,
-                headers: owned(headers),
-                len: line.len() + len,
-            })),
+            Ok(httparse::Status::Complete((len, headers))) => Ok(Some(ResponseHead { status, reason, headers: owned(headers), len: line.len() + len })),
             Ok(httparse::Status::Partial) if bytes.len() >= MAX_HEAD => Err(HeadError::TooLong),
             Ok(httparse::Status::Partial) => Ok(None),
             Err(error) => Err(HeadError::Malformed(error.to_string())),
@@ -169,12 +151,7 @@ fn body_length(headers: &[Header]) -> Option<u64> {
 fn status_line(line: &[u8]) -> Result<(u16, String), HeadError> {
     let text = String::from_utf8_lossy(line);
     let text = text.trim_end_matches(['\r', '\n']);
-    let malformed = || {
-        HeadError::Malformed(format!(
-            "status line {:?}",
-            text.chars().take(80).collect::<String>()
-        ))
-    };
+    let malformed = || HeadError::Malformed(format!("status line {:?}", text.chars().take(80).collect::<String>()));
     let (version, rest) = text.split_once(' ').ok_or_else(malformed)?;
     let digits = version.strip_prefix("HTTP/").ok_or_else(malformed)?;
     let (major, minor) = digits.split_once('.').ok_or_else(malformed)?;
@@ -206,24 +183,15 @@ pub enum RedirectError {
 /// # Errors
 /// [`RedirectError`]
 pub fn redirect_target(head: &ResponseHead) -> Result<String, RedirectError> {
-    let location = head
-        .header("Location")
-        .filter(|l| !l.is_empty())
-        .ok_or(RedirectError::NoLocation)?;
+    let location = head.header("Location").filter(|l| !l.is_empty()).ok_or(RedirectError::NoLocation)?;
     let before_query = location.split(['?', '#']).next().unwrap_or_default();
     let first_segment = before_query.split('/').next().unwrap_or_default();
     let printable = location.bytes().all(|b| (0x21..0x7f).contains(&b));
     if before_query.starts_with("//") || first_segment.contains(':') || !printable {
-        return Err(RedirectError::NotRelative(
-            location.chars().take(200).collect(),
-        ));
+        return Err(RedirectError::NotRelative(location.chars().take(200).collect()));
     }
     let target = location.split('#').next().unwrap_or_default();
-    Ok(if target.starts_with('/') {
-        target.to_owned()
-    } else {
-        format!("/{target}")
-    })
+    Ok(if target.starts_with('/') { target.to_owned() } else { format!("/{target}") })
 }
 
 #[cfg(test)]
@@ -238,10 +206,7 @@ mod tests {
         assert_eq!((head.status, head.len), (101, go.len() - 10));
         let ours = b"HTTP/1.1 101 Switching Protocols\r\nX-Burrow-Session: s1\r\n\r\n";
         let head = ResponseHead::parse(ours).unwrap().unwrap();
-        assert_eq!(
-            (head.status, head.header("x-burrow-session"), head.len),
-            (101, Some("s1"), ours.len())
-        );
+        assert_eq!((head.status, head.header("x-burrow-session"), head.len), (101, Some("s1"), ours.len()));
         for end in 0..ours.len() {
             assert_eq!(ResponseHead::parse(&ours[..end]), Ok(None), "{end}");
         }
@@ -257,10 +222,7 @@ mod tests {
             b"HTTP/1.1 2000 OK\r\n\r\n",
             b"HTTP/x.1 200 OK\r\n\r\n",
         ] {
-            assert!(
-                matches!(ResponseHead::parse(bad), Err(HeadError::Malformed(_))),
-                "{bad:?}"
-            );
+            assert!(matches!(ResponseHead::parse(bad), Err(HeadError::Malformed(_))), "{bad:?}");
         }
         let endless = [b"HTTP/1.1 200 OK\r\nA: ".to_vec(), vec![b'a'; MAX_HEAD]].concat();
         assert_eq!(ResponseHead::parse(&endless), Err(HeadError::TooLong));
@@ -270,13 +232,8 @@ mod tests {
 
     #[test]
     fn an_empty_host_is_accepted() {
-        let head = RequestHead::parse(b"GET /revdial?revdial.dialer=ab HTTP/1.1\r\nHost: \r\nUser-Agent: Go-http-client/1.1\r\n\r\n")
-            .unwrap()
-            .unwrap();
-        assert_eq!(
-            (head.method.as_str(), head.path(), head.header("host")),
-            ("GET", "/revdial", Some(""))
-        );
+        let head = RequestHead::parse(b"GET /revdial?revdial.dialer=ab HTTP/1.1\r\nHost: \r\nUser-Agent: Go-http-client/1.1\r\n\r\n").unwrap().unwrap();
+        assert_eq!((head.method.as_str(), head.path(), head.header("host")), ("GET", "/revdial", Some("")));
     }
 
     #[test]
@@ -289,10 +246,7 @@ mod tests {
         assert_eq!(to("other#f"), Ok("/other".into()));
         assert_eq!(to(""), Err(RedirectError::NoLocation));
         for away in ["https://evil/reverse", "//evil/reverse", "x:y", "/a b"] {
-            assert!(
-                matches!(to(away), Err(RedirectError::NotRelative(_))),
-                "{away}"
-            );
+            assert!(matches!(to(away), Err(RedirectError::NotRelative(_))), "{away}");
         }
     }
 

@@ -49,20 +49,11 @@ mod tests {
     fn keys_equal_the_references_vectors() {
         for (principal, key) in [
             ("test", "c510e9f906e2290f81316e89d19f599c"),
-            (
-                "host-linux-amd64-localdev",
-                "4d8129e2963df29b29cab65e108397d1",
-            ),
-            (
-                "host-darwin-amd64-12-aws",
-                "81a5f9312942c201e61c0361fc7572f6",
-            ),
+            ("host-linux-amd64-localdev", "4d8129e2963df29b29cab65e108397d1"),
+            ("host-darwin-amd64-12-aws", "81a5f9312942c201e61c0361fc7572f6"),
         ] {
             assert_eq!(builder_key(DEV_MASTER_KEY, principal).as_deref(), Ok(key));
-            assert_eq!(
-                builder_key(" gophers rule\n", principal).as_deref(),
-                Ok(key)
-            );
+            assert_eq!(builder_key(" gophers rule\n", principal).as_deref(), Ok(key));
         }
     }
 

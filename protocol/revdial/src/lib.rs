@@ -22,15 +22,15 @@
 
 mod control;
 mod head;
+mod hello;
 mod key;
 mod pickup;
 mod refusal;
 mod registration;
 
 pub use control::{BadLine, LineBuffer, MAX_LINE_READ, MAX_LINE_SENT, Message};
-pub use head::{
-    HeadError, Header, MAX_HEAD, RedirectError, RequestHead, ResponseHead, redirect_target,
-};
+pub use head::{HeadError, Header, MAX_HEAD, RedirectError, RequestHead, ResponseHead, redirect_target};
+pub use hello::{first_record_len, has_hidden_server_name, hide_bad_server_name, restore_server_name};
 pub use key::{DEV_MASTER_KEY, EmptyMasterKey, builder_key, keys_equal};
 pub use pickup::{DialerId, PickupTarget, pickup_request, pickup_target};
 pub use refusal::{Refusal, error_answer};
@@ -48,15 +48,8 @@ pub const MIN_BUILDLET_VERSION: u32 = 23;
 ///
 /// Returns `None` if `session` is not 1–64 characters of `A–Z a–z 0–9 . _ -`.
 pub fn switching_with_session(session: &str) -> Option<Vec<u8>> {
-    let fits = !session.is_empty()
-        && session.len() <= 64
-        && session
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-    fits.then(|| {
-        format!("HTTP/1.1 101 Switching Protocols\r\n{SESSION_HEADER}: {session}\r\n\r\n")
-            .into_bytes()
-    })
+    let fits = !session.is_empty() && session.len() <= 64 && session.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    fits.then(|| format!("HTTP/1.1 101 Switching Protocols\r\n{SESSION_HEADER}: {session}\r\n\r\n").into_bytes())
 }
 
 /// Response header of the `101` with which a coordinator says that it will know the machine again (`docs/worker-protocol.md`, Reverse mode).

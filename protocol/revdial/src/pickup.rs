@@ -16,9 +16,7 @@ impl DialerId {
         if text.len() != 32 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return None;
         }
-        u128::from_str_radix(text, 16)
-            .ok()
-            .map(|n| DialerId(n.to_be_bytes()))
+        u128::from_str_radix(text, 16).ok().map(|n| DialerId(n.to_be_bytes()))
     }
 }
 
@@ -59,10 +57,7 @@ impl PickupTarget {
                 _ => {}
             }
         }
-        Some(PickupTarget {
-            dialer: dialer?,
-            nonce,
-        })
+        Some(PickupTarget { dialer: dialer?, nonce })
     }
 }
 
@@ -76,13 +71,8 @@ pub fn pickup_target(base: &str, dialer: DialerId, nonce: u64) -> String {
 ///
 /// Returns `None` if the path cannot stand in a request line; it came from the peer.
 pub fn pickup_request(path: &str) -> Option<Vec<u8>> {
-    let fits = path.starts_with('/')
-        && path.len() <= 8192
-        && path.bytes().all(|b| (0x21..0x7f).contains(&b));
-    fits.then(|| {
-        format!("GET {path} HTTP/1.1\r\nHost: \r\nUser-Agent: Go-http-client/1.1\r\n\r\n")
-            .into_bytes()
-    })
+    let fits = path.starts_with('/') && path.len() <= 8192 && path.bytes().all(|b| (0x21..0x7f).contains(&b));
+    fits.then(|| format!("GET {path} HTTP/1.1\r\nHost: \r\nUser-Agent: Go-http-client/1.1\r\n\r\n").into_bytes())
 }
 
 #[cfg(test)]
@@ -92,8 +82,7 @@ mod tests {
 
     #[test]
     fn the_request_is_what_a_go_listener_sends() {
-        let request =
-            pickup_request("/revdial?revdial.dialer=0cd4863abbb6f5f6575c8997b1735c65").unwrap();
+        let request = pickup_request("/revdial?revdial.dialer=0cd4863abbb6f5f6575c8997b1735c65").unwrap();
         assert_eq!(
             String::from_utf8(request).unwrap(),
             "GET /revdial?revdial.dialer=0cd4863abbb6f5f6575c8997b1735c65 HTTP/1.1\r\nHost: \r\nUser-Agent: Go-http-client/1.1\r\n\r\n"
@@ -105,20 +94,10 @@ mod tests {
 
     #[test]
     fn a_classic_target_has_no_nonce_and_a_foreign_one_no_dialer() {
-        let target =
-            PickupTarget::parse("/revdial?revdial.dialer=0cd4863abbb6f5f6575c8997b1735c65")
-                .unwrap();
+        let target = PickupTarget::parse("/revdial?revdial.dialer=0cd4863abbb6f5f6575c8997b1735c65").unwrap();
         assert_eq!(target.nonce, None);
-        assert_eq!(
-            target.dialer.to_string(),
-            "0cd4863abbb6f5f6575c8997b1735c65"
-        );
-        for bad in [
-            "/revdial",
-            "/revdial?x=1",
-            "/revdial?revdial.dialer=0c",
-            "/revdial?revdial.dialer=+cd4863abbb6f5f6575c8997b1735c65",
-        ] {
+        assert_eq!(target.dialer.to_string(), "0cd4863abbb6f5f6575c8997b1735c65");
+        for bad in ["/revdial", "/revdial?x=1", "/revdial?revdial.dialer=0c", "/revdial?revdial.dialer=+cd4863abbb6f5f6575c8997b1735c65"] {
             assert_eq!(PickupTarget::parse(bad), None, "{bad}");
         }
     }

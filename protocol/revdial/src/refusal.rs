@@ -78,24 +78,12 @@ impl fmt::Display for Refusal {
             Refusal::MissingHostname => f.write_str("missing X-Go-Builder-Hostname header"),
             Refusal::MissingHostType => f.write_str("missing X-Go-Host-Type; old buildlet binary?"),
             Refusal::InvalidKey => f.write_str("invalid build key"),
-            Refusal::UnknownMachine => f.write_str(
-                "this machine is not enrolled here or was revoked; enrol it again with a new token",
-            ),
+            Refusal::UnknownMachine => f.write_str("this machine is not enrolled here or was revoked; enrol it again with a new token"),
             Refusal::OtherHostType { enrolled } => {
-                write!(
-                    f,
-                    "this machine was enrolled as {}; enrol it again to change its host type",
-                    shown(enrolled)
-                )
+                write!(f, "this machine was enrolled as {}; enrol it again to change its host type", shown(enrolled))
             }
-            Refusal::UnknownHostType { host_type } => write!(
-                f,
-                "unknown host type {}: no builder of this coordinator uses it",
-                shown(host_type)
-            ),
-            Refusal::MachineIsConnected => {
-                f.write_str("a machine with this identity is already connected and answers")
-            }
+            Refusal::UnknownHostType { host_type } => write!(f, "unknown host type {}: no builder of this coordinator uses it", shown(host_type)),
+            Refusal::MachineIsConnected => f.write_str("a machine with this identity is already connected and answers"),
             Refusal::Full => f.write_str("no more machines are accepted at the moment"),
             Refusal::PickupNotTls => f.write_str("handler requires TLS"),
             Refusal::PickupMethod => f.write_str("expected GET request to revdial conn handler"),

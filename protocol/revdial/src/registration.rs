@@ -71,9 +71,7 @@ impl Registration {
         if !target.starts_with('/') || !target.bytes().all(|b| (0x21..0x7f).contains(&b)) {
             return Err(BadRegistration("path"));
         }
-        out.push_str(&format!(
-            "GET {target} HTTP/1.1\r\nHost: \r\nUser-Agent: Go-http-client/1.1\r\n"
-        ));
+        out.push_str(&format!("GET {target} HTTP/1.1\r\nHost: \r\nUser-Agent: Go-http-client/1.1\r\n"));
         let mut put = |what: &'static str, name: &str, prefix: &str, value: &str| {
             let value = value.trim();
             if value.is_empty() || value.chars().any(char::is_control) {
@@ -107,11 +105,7 @@ impl Registration {
     /// # Errors
     /// The first [`Refusal`] that applies.
     pub fn read(head: &RequestHead, over_tls: bool) -> Result<Registration, Refusal> {
-        let value = |name: &str| {
-            head.header(name)
-                .filter(|v| !v.is_empty())
-                .map(str::to_owned)
-        };
+        let value = |name: &str| head.header(name).filter(|v| !v.is_empty()).map(str::to_owned);
         if !over_tls {
             return Err(Refusal::RegistrationNotTls);
         }
@@ -125,16 +119,9 @@ impl Registration {
         let enrolled = value("X-Burrow-Instance").map(|instance| Enrolled {
             instance,
             machine: value("X-Burrow-Machine"),
-            secret: value("Authorization")
-                .and_then(|v| v.strip_prefix("Burrow ").map(|s| s.trim().to_owned())),
+            secret: value("Authorization").and_then(|v| v.strip_prefix("Burrow ").map(|s| s.trim().to_owned())),
         });
-        Ok(Registration {
-            host_type,
-            hostname,
-            version: value("X-Go-Builder-Version").unwrap_or_default(),
-            key: value("X-Go-Builder-Key"),
-            enrolled,
-        })
+        Ok(Registration { host_type, hostname, version: value("X-Go-Builder-Version").unwrap_or_default(), key: value("X-Go-Builder-Key"), enrolled })
     }
 }
 
@@ -144,66 +131,36 @@ mod tests {
     use proptest::prelude::*;
 
     fn head(headers: &str) -> RequestHead {
-        RequestHead::parse(format!("GET /reverse HTTP/1.1\r\nHost: \r\n{headers}\r\n").as_bytes())
-            .unwrap()
-            .unwrap()
+        RequestHead::parse(format!("GET /reverse HTTP/1.1\r\nHost: \r\n{headers}\r\n").as_bytes()).unwrap().unwrap()
     }
 
     #[test]
     fn the_checks_come_in_the_references_order() {
-        let refusal =
-            |headers: &str, tls: bool| Registration::read(&head(headers), tls).unwrap_err();
+        let refusal = |headers: &str, tls: bool| Registration::read(&head(headers), tls).unwrap_err();
         assert_eq!(refusal("", false), Refusal::RegistrationNotTls);
         assert_eq!(refusal("", true), Refusal::TooOld);
-        assert_eq!(
-            refusal("X-Revdial-Version: 1\r\n", true),
-            Refusal::UnknownRevdialVersion
-        );
+        assert_eq!(refusal("X-Revdial-Version: 1\r\n", true), Refusal::UnknownRevdialVersion);
         let two = "X-Revdial-Version: 2\r\n";
         assert_eq!(refusal(two, true), Refusal::MissingHostname);
-        assert_eq!(
-            refusal(&format!("{two}X-Go-Builder-Hostname: h\r\n"), true),
-            Refusal::MissingHostType
-        );
-        assert_eq!(
-            refusal(&format!("{two}X-Go-Host-Type: t\r\n"), true),
-            Refusal::MissingHostname
-        );
+        assert_eq!(refusal(&format!("{two}X-Go-Builder-Hostname: h\r\n"), true), Refusal::MissingHostType);
+        assert_eq!(refusal(&format!("{two}X-Go-Host-Type: t\r\n"), true), Refusal::MissingHostname);
     }
 
     #[test]
     fn refusals_answer_as_go_does() {
         let answer = String::from_utf8(Refusal::InvalidKey.answer()).unwrap();
-        assert!(
-            answer.starts_with("HTTP/1.1 412 Precondition Failed\r\n"),
-            "{answer}"
-        );
+        assert!(answer.starts_with("HTTP/1.1 412 Precondition Failed\r\n"), "{answer}");
         assert!(answer.ends_with("\r\n\r\ninvalid build key\n"), "{answer}");
-        assert!(
-            String::from_utf8(Refusal::PickupMethod.answer())
-                .unwrap()
-                .contains("\r\nAllow: GET\r\n")
-        );
+        assert!(String::from_utf8(Refusal::PickupMethod.answer()).unwrap().contains("\r\nAllow: GET\r\n"));
     }
 
     #[test]
     fn a_header_cannot_be_smuggled_in() {
-        let mut registration = Registration {
-            host_type: "t".into(),
-            hostname: "h\r\nX-Go-Builder-Key: k".into(),
-            version: "29".into(),
-            key: None,
-            enrolled: None,
-        };
-        assert_eq!(
-            registration.encode("/reverse"),
-            Err(BadRegistration("host name"))
-        );
+        let mut registration =
+            Registration { host_type: "t".into(), hostname: "h\r\nX-Go-Builder-Key: k".into(), version: "29".into(), key: None, enrolled: None };
+        assert_eq!(registration.encode("/reverse"), Err(BadRegistration("host name")));
         registration.hostname = String::new();
-        assert_eq!(
-            registration.encode("/reverse"),
-            Err(BadRegistration("host name"))
-        );
+        assert_eq!(registration.encode("/reverse"), Err(BadRegistration("host name")));
     }
 
     proptest! {
