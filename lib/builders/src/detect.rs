@@ -1,0 +1,236 @@
+//! Finding out how a repository is built by looking at it: what `burrow up --repo` uses for a repository that nobody
+//! has described.
+//!
+//! The rules aim at what the project's own people type, with nothing special: no linters, no options of taste. When
+//! several tools left their files, the first of this order wins, and the answer says what else was there:
+//! `src/all.bash` (a Go distribution), `go.mod`, `Cargo.toml`, `package.json` with a test or build script, a makefile.
+//!
+//! ```
+//! let root = ["go.mod".to_owned(), "Makefile".to_owned()];
+//! let found = burrow_builders::detect(&|_| None, &root).unwrap();
+//! assert_eq!(found.tool, "go");
+//! assert_eq!(found.why, "go.mod is in the root (also there: Makefile)");
+//! ```
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::load;
+use crate::model::{Builder, GoToolchain, Host};
+use crate::recipe::{Detect, Recipe, Step, TestList, TestOutput, Tests, When};
+use crate::toolchain;
+
+/// A recipe that was found by looking.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DetectedRecipe {
+    /// What to run.
+    pub recipe: Recipe,
+    /// What it was found by, as a sentence.
+    pub why: String,
+    /// `go-toolchain`, `go`, `cargo`, `npm`, `yarn`, `pnpm`, `make`, or `burrow.toml`.
+    pub tool: String,
+}
+
+/// Nothing that says how to build was found.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct NoRecipe {
+    /// The files that would have told.
+    pub looked_for: Vec<&'static str>,
+    /// A file that was there, and what is wrong with it.
+    pub problem: Option<String>,
+}
+
+impl std::fmt::Display for NoRecipe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.problem {
+            Some(problem) => f.write_str(problem),
+            None => write!(f, "nothing says how to build this: looked for {}; write a recipe in the configuration", self.looked_for.join(", ")),
+        }
+    }
+}
+
+/// What is looked for, in the order of preference.
+const LOOKED_FOR: [&str; 5] = ["src/all.bash", "go.mod", "Cargo.toml", "package.json", "Makefile"];
+
+/// Names that make reads, in its own order.
+const MAKEFILES: [&str; 3] = ["GNUmakefile", "makefile", "Makefile"];
+
+/// What the builder wants beyond the plain recipe, where the tool has it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// The race detector.
+    pub race: bool,
+    /// Long tests.
+    pub long: bool,
+}
+
+/// Looks at a commit: `read` gives the content of a file by its path, `root` names what is in the root directory
+/// (directories end in `/`).
+///
+/// # Errors
+/// [`NoRecipe`] when nothing known is there.
+pub fn detect(read: &dyn Fn(&str) -> Option<Bytes>, root: &[String]) -> Result<DetectedRecipe, NoRecipe> {
+    detect_for(&Detect::default(), Wish::default(), read, root)
+}
+
+/// The same, for a builder with wishes, by given rules.
+///
+/// # Errors
+/// [`NoRecipe`] when nothing known is there, or the repository's own `burrow.toml` counts and is wrong.
+pub fn detect_for(rules: &Detect, wish: Wish, read: &dyn Fn(&str) -> Option<Bytes>, root: &[String]) -> Result<DetectedRecipe, NoRecipe> {
+    let checkout = if rules.checkout.is_empty() { "src" } else { &rules.checkout };
+    let has = |name: &str| root.iter().any(|entry| entry == name);
+    let text = |name: &str| read(name).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    if rules.allow_file && has("burrow.toml") {
+        match load::repo_recipe(&text("burrow.toml").unwrap_or_default(), checkout) {
+            Ok(Some(recipe)) => return Ok(DetectedRecipe { recipe, why: "burrow.toml in the root says so".to_owned(), tool: "burrow.toml".to_owned() }),
+            // A site's configuration that lies in the repository describes no recipe.
+            Ok(None) => {}
+            Err(errors) => return Err(NoRecipe { looked_for: vec!["burrow.toml"], problem: Some(errors.to_string()) }),
+        }
+    }
+    let makefile = MAKEFILES.into_iter().find(|name| has(name));
+    let script = if has("package.json") { Package::read(&text("package.json").unwrap_or_default()) } else { None };
+    let mut found: Vec<&str> = Vec::new();
+    found.extend((has("src/") && read("src/all.bash").is_some()).then_some("src/all.bash"));
+    found.extend(has("go.mod").then_some("go.mod"));
+    found.extend(has("Cargo.toml").then_some("Cargo.toml"));
+    found.extend(script.is_some().then_some("package.json"));
+    found.extend(makefile);
+    let (Some(first), others) = (found.first().copied(), found.get(1..).unwrap_or_default()) else {
+        return Err(NoRecipe { looked_for: LOOKED_FOR.to_vec(), problem: None });
+    };
+    let (tool, recipe) = match first {
+        "src/all.bash" => ("go-toolchain", go_toolchain(wish)),
+        "go.mod" => ("go", go(checkout, wish)),
+        "Cargo.toml" => ("cargo", cargo(checkout)),
+        "package.json" => node(checkout, script.unwrap_or_default(), &has),
+        _ => ("make", make(checkout, &text(first).unwrap_or_default())),
+    };
+    let also = if others.is_empty() { String::new() } else { format!(" (also there: {})", others.join(", ")) };
+    let why = match first {
+        "src/all.bash" => format!("src/all.bash is there{also}"),
+        _ => format!("{first} is in the root{also}"),
+    };
+    Ok(DetectedRecipe { recipe, why, tool: tool.to_owned() })
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split(' ').map(str::to_owned).collect()
+}
+
+fn step(checkout: &str, name: &str, run: &str, when: When) -> Step {
+    Step { name: name.to_owned(), run: words(run), dir: checkout.to_owned(), timeout: Some(Duration::from_secs(30 * 60)), when, ..Step::default() }
+}
+
+fn recipe(checkout: &str, steps: Vec<Step>, tests: Option<Tests>) -> Recipe {
+    Recipe { checkout: checkout.to_owned(), steps, tests, ..Recipe::default() }
+}
+
+/// Packages are the tests: `go test` says for each of them how it ended, and they may run on different machines.
+fn go(checkout: &str, wish: Wish) -> Recipe {
+    let mut run = words("go test");
+    if wish.race {
+        run.push("-race".to_owned());
+    }
+    run.push("{tests}".to_owned());
+    let mut build = step(checkout, "build", "go build ./...", When::Build);
+    if wish.race {
+        build.run = words("go build -race ./...");
+    }
+    let tests = Tests {
+        // The go command prints notices (downloads) among the names; only lines with the mark are names. Packages
+        // without tests have been compiled by the build step.
+        list: TestList::Command(vec![
+            "go".to_owned(),
+            "list".to_owned(),
+            "-f".to_owned(),
+            "{{if or .TestGoFiles .XTestGoFiles}}test-package {{.ImportPath}}{{end}}".to_owned(),
+            "./...".to_owned(),
+        ]),
+        list_prefix: "test-package ".to_owned(),
+        run,
+        dir: checkout.to_owned(),
+        timeout: Some(Duration::from_secs(20 * 60)),
+        shard: true,
+        output: TestOutput::GoTest,
+        ..Tests::default()
+    };
+    recipe(checkout, vec![build], Some(tests))
+}
+
+/// Benchmarks are not compiled: many need a nightly compiler, and `cargo test` does not run them either.
+fn cargo(checkout: &str) -> Recipe {
+    let build = step(checkout, "build", "cargo build --bins --examples --tests", When::Build);
+    recipe(checkout, vec![build, step(checkout, "test", "cargo test", When::Test)], None)
+}
+
+/// The scripts of a `package.json` that say something.
+#[derive(Default)]
+struct Package {
+    build: bool,
+    test: bool,
+    manager: Option<String>,
+}
+
+impl Package {
+    /// `None` when there is nothing to run, or it is not readable.
+    fn read(text: &str) -> Option<Package> {
+        let json: serde_json::Value = serde_json::from_str(text.trim_start_matches('\u{feff}')).ok()?;
+        let script = |name: &str| json.get("scripts").and_then(|scripts| scripts.get(name)).and_then(|script| script.as_str()).filter(|script| !script.trim().is_empty());
+        // What `npm init` writes into every new project.
+        let test = script("test").is_some_and(|script| !script.contains("no test specified"));
+        let manager = json.get("packageManager").and_then(|manager| manager.as_str()).and_then(|manager| manager.split('@').next()).map(str::to_owned);
+        let found = Package { build: script("build").is_some(), test, manager };
+        (found.build || found.test).then_some(found)
+    }
+}
+
+fn node(checkout: &str, package: Package, has: &dyn Fn(&str) -> bool) -> (&'static str, Recipe) {
+    let named = package.manager.as_deref();
+    let (tool, install) = if named == Some("pnpm") || (named.is_none() && has("pnpm-lock.yaml")) {
+        ("pnpm", "pnpm install --frozen-lockfile")
+    } else if named == Some("yarn") || (named.is_none() && has("yarn.lock")) {
+        ("yarn", "yarn install --frozen-lockfile")
+    } else if has("package-lock.json") || has("npm-shrinkwrap.json") {
+        ("npm", "npm ci --no-audit --no-fund")
+    } else {
+        ("npm", "npm install --no-audit --no-fund")
+    };
+    // Both: what is installed is needed on a helper too.
+    let mut steps = vec![step(checkout, "install", install, When::Both)];
+    if package.build {
+        steps.push(step(checkout, "build", &format!("{tool} run build"), When::Build));
+    }
+    if package.test {
+        steps.push(step(checkout, "test", &format!("{tool} test"), When::Test));
+    }
+    (tool, recipe(checkout, steps, None))
+}
+
+fn make(checkout: &str, text: &str) -> Recipe {
+    let mut steps = vec![step(checkout, "build", "make", When::Build)];
+    let has = |target: &str| targets(text).any(|name| name == target);
+    if let Some(target) = ["check", "test"].into_iter().find(|target| has(target)) {
+        steps.push(step(checkout, "test", &format!("make {target}"), When::Test));
+    }
+    recipe(checkout, steps, None)
+}
+
+/// Names of explicit rules. Lines of scripts begin with a tab; `:=` and `::=` are assignments.
+fn targets(text: &str) -> impl Iterator<Item = &str> {
+    let rule = |line: &&str| !line.starts_with(['\t', '#', ' ']);
+    text.lines().filter(rule).flat_map(|line| match line.split_once(':') {
+        Some((names, rest)) if !rest.starts_with('=') && !rest.starts_with(":=") && !names.contains('=') => names,
+        _ => "",
+    }.split_whitespace())
+}
+
+/// Like a farm's builder without any settings of its own, on a machine with its own bootstrap toolchain.
+fn go_toolchain(wish: Wish) -> Recipe {
+    let settings = GoToolchain::default();
+    let builder = Builder { race: wish.race, long: wish.long, ..Builder::default() };
+    toolchain::expand(&settings, "", &builder, &Host::default())
+}
