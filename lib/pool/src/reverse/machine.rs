@@ -33,6 +33,7 @@ fn show(shared: &Shared, id: &str, serial: u64, unreachable: Option<String>) -> 
 }
 
 /// Watches one machine until it is lost. `instance` is that of a modern machine, which may come back; a classic one is lost with its connection.
+#[allow(clippy::too_many_arguments, reason = "one call; a struct of the same fields would say nothing more")]
 pub(super) async fn live(
     shared: Arc<Shared>,
     id: String,
