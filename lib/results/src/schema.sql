@@ -16,7 +16,7 @@ CREATE TABLE helpers (attempt BIGINT NOT NULL, number BIGINT NOT NULL, state TEX
 CREATE TABLE test_results (attempt BIGINT NOT NULL, test TEXT NOT NULL, run BIGINT NOT NULL, ok BIGINT NOT NULL, ms BIGINT NOT NULL, PRIMARY KEY (attempt, test, run));
 CREATE TABLE test_times (builder TEXT NOT NULL, test TEXT NOT NULL, ms BIGINT NOT NULL, runs BIGINT NOT NULL, PRIMARY KEY (builder, test));
 CREATE TABLE machines (id TEXT PRIMARY KEY, host_type TEXT NOT NULL, hostname TEXT NOT NULL, secret_hash TEXT NOT NULL, enrolled_ms BIGINT NOT NULL, seen_ms BIGINT NOT NULL, revoked BIGINT NOT NULL, draining BIGINT NOT NULL, note TEXT NOT NULL);
-CREATE TABLE tokens (hash TEXT PRIMARY KEY, host_type TEXT NOT NULL, expires_ms BIGINT NOT NULL, used_ms BIGINT);
+CREATE TABLE tokens (hash TEXT PRIMARY KEY, host_type TEXT NOT NULL, expires_ms BIGINT NOT NULL, used_ms BIGINT, spent_by TEXT);
 CREATE TABLE history (seq BIGINT PRIMARY KEY, at_ms BIGINT NOT NULL, build BIGINT NOT NULL, attempt BIGINT, actor TEXT NOT NULL, text TEXT NOT NULL);
 CREATE INDEX history_build ON history (build, seq);
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);

@@ -145,4 +145,12 @@ pub trait Control: Send + Sync {
     fn log(&self, attempt: AttemptId, offset: u64, follow: bool) -> BoxFuture<'_, Result<Box<dyn LogReader>, ControlError>>;
     /// Opens a finished log by the hash of its content.
     fn log_by_hash(&self, hash: String) -> BoxFuture<'_, Result<(u64, Box<dyn LogReader>), ControlError>>;
+    /// Makes an enrolment token for one machine of a kind; it is shown once (`docs/worker-protocol.md`, Enrolment).
+    fn enroll(&self, _host_type: String, _actor: String) -> BoxFuture<'_, Result<String, ControlError>> {
+        Box::pin(async { Err(ControlError::Conflict("this coordinator has no pool of kind \"reverse\"; add one to the configuration".into())) })
+    }
+    /// Makes a machine's key worthless and throws it out.
+    fn revoke(&self, machine: String, _actor: String) -> BoxFuture<'_, Result<(), ControlError>> {
+        Box::pin(async move { Err(ControlError::NotFound(format!("there is no machine {machine:?}"))) })
+    }
 }

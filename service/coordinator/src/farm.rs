@@ -1,0 +1,373 @@
+//! A whole coordinator in one process: storage, scheduler, sources, pools, runners. `burrow up`, `burrow build` and `burrow coordinator` start one each.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use burrow_blobs::Blobs;
+use burrow_builders::{Config, PoolKind};
+use burrow_clock::Clock;
+use burrow_pool::process::{ProcessConfig, ProcessPool};
+use burrow_pool::{PoolEvent, Worker};
+use burrow_results::model::AttemptId;
+use burrow_store::{Db, Health, sql};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::control::Change;
+use crate::logs::Logs;
+use crate::model::{Action, Assignment, Event, Job, Policy};
+use crate::reverse::{self, Reverse};
+use crate::runner::{self, News, Surroundings};
+use crate::shell::Shell;
+use crate::sources::{self, Sources};
+use crate::{load, model};
+
+/// What a coordinator is started with.
+pub struct Options {
+    /// The configuration.
+    pub config: Config,
+    /// Where it came from: watched, and taken over anew when it changes and is right.
+    pub reload: Option<PathBuf>,
+    /// Folder of all state.
+    pub data: PathBuf,
+    /// Database address; without one, SQLite in `data`.
+    pub database: Option<String>,
+    /// Program and first arguments of worker processes, for example this executable and `buildlet`.
+    pub worker_program: Vec<OsString>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Watch the sources. Off: only what is asked for is built.
+    pub poll: bool,
+}
+
+/// Why a coordinator did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration asks for what cannot be.
+    #[error("{0}")]
+    Configuration(String),
+    /// Something it needs is not there, or is in use.
+    #[error("{0}")]
+    Infrastructure(String),
+}
+
+impl From<burrow_store::Error> for StartError {
+    fn from(error: burrow_store::Error) -> StartError {
+        StartError::Infrastructure(error.to_string())
+    }
+}
+
+struct Running {
+    stop: CancellationToken,
+    lost: Arc<AtomicBool>,
+    news: mpsc::UnboundedSender<News>,
+    task: tokio::task::AbortHandle,
+}
+
+/// A coordinator that runs.
+pub struct Farm {
+    pub(crate) shell: Arc<Shell>,
+    pub(crate) sources: Arc<Sources>,
+    pub(crate) logs: Logs,
+    pub(crate) config: watch::Sender<Arc<Config>>,
+    pub(crate) live: Mutex<Option<(u64, i64, Arc<crate::control::Live>)>>,
+    pub(crate) reverse: Option<Reverse>,
+    /// What is wrong with the configuration on disk, while an older one is in force.
+    pub(crate) config_trouble: Mutex<Option<String>>,
+    workers: Mutex<HashMap<String, Worker>>,
+    running: Mutex<HashMap<AttemptId, Running>>,
+    pools: Mutex<Vec<ProcessPool>>,
+    stop: CancellationToken,
+    data: PathBuf,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Farm {
+    /// Starts a coordinator: opens its data, makes the state again from it, starts pools and sources. Attempts that were under way go on.
+    ///
+    /// # Errors
+    /// [`StartError`], with a sentence that says what to do.
+    pub async fn start(options: Options) -> Result<Arc<Farm>, StartError> {
+        let Options { config, reload, data, database, worker_program, clock, poll } = options;
+        let broken = |what: &str, path: &std::path::Path, e: std::io::Error| StartError::Infrastructure(format!("{what} {}: {e}", path.display()));
+        std::fs::create_dir_all(&data).map_err(|e| broken("the data folder", &data, e))?;
+        let data = data.canonicalize().map_err(|e| broken("the data folder", &data, e))?;
+        let url = database.unwrap_or_else(|| format!("sqlite:{}", data.join("burrow.db").display()));
+        let db = Db::open(&url, burrow_results::MIGRATIONS).await?;
+        let blobs = match config.site.storage.logs.as_ref().and_then(|name| config.storage.get(name)) {
+            Some(storage) => Blobs::from_url(&storage.url),
+            None => Blobs::folder(&data.join("blobs")),
+        };
+        let blobs = blobs.map_err(|e| StartError::Infrastructure(e.to_string()))?;
+        let logs = Logs::new(&data.join("live"), blobs).map_err(|e| broken("the log folder", &data, e))?;
+
+        let queue = |spec: &str| {
+            let resolved: burrow_builders::ResolvedBuilder = serde_json::from_str(spec).ok()?;
+            Some(sources::queue_of(&config, &resolved.pool, &resolved.host_type))
+        };
+        let state = load::load(&db, Policy::default(), clock.now_ms(), queue).await?;
+        let (open, live) = (state.builds.len(), state.attempts.len());
+        if open > 0 {
+            tracing::info!(open, live, "Going on with the builds of before.");
+        }
+        logs.sweep(|attempt| state.attempts.contains_key(&attempt));
+
+        let (send_action, actions) = mpsc::unbounded_channel();
+        let shell = Shell::start(state, db, Arc::clone(&clock), move |action| {
+            let _ = send_action.send(action);
+        });
+        let stop = CancellationToken::new();
+        let config = Arc::new(config);
+        let (config_sender, config_receiver) = watch::channel(Arc::clone(&config));
+        let sources = Sources::new(Arc::clone(&shell), config_receiver, data.join("mirrors"), stop.child_token());
+        let (pool_send, pool_events) = mpsc::unbounded_channel();
+        let reverse = reverse::start(&config, &data, shell.db().clone(), Arc::clone(&clock), pool_send.clone()).await.map_err(StartError::Infrastructure)?;
+        let farm = Arc::new(Farm {
+            shell,
+            sources,
+            logs,
+            config: config_sender,
+            live: Mutex::new(None),
+            reverse,
+            config_trouble: Mutex::new(None),
+            workers: Mutex::default(),
+            running: Mutex::default(),
+            pools: Mutex::default(),
+            stop,
+            data,
+        });
+        farm.write_builders(&config).await;
+        tokio::spawn(Arc::clone(&farm).perform(actions));
+        tokio::spawn(Arc::clone(&farm).welcome(pool_events));
+        farm.start_processes(&config, worker_program, &pool_send)?;
+        if poll {
+            farm.sources.apply();
+        }
+        if let Some(path) = reload {
+            tokio::spawn(crate::reload::watch(Arc::clone(&farm), path, poll, farm.stop.clone()));
+        }
+        Ok(farm)
+    }
+
+    fn start_processes(&self, config: &Config, program: Vec<OsString>, events: &burrow_pool::Events) -> Result<(), StartError> {
+        for (name, pool) in &config.pools {
+            match &pool.kind {
+                PoolKind::Process { workers, .. } => {
+                    let mut settings = ProcessConfig::new(*workers, name.clone(), self.data.join("workers").join(name), program.clone());
+                    settings.prefix.clone_from(name);
+                    let pool = ProcessPool::start(settings, events.clone()).map_err(|e| StartError::Infrastructure(e.to_string()))?;
+                    lock(&self.pools).push(pool);
+                }
+                PoolKind::Reverse { .. } => {}
+                PoolKind::Listen { .. } => {
+                    return Err(StartError::Configuration(format!("pool {name}: kind \"listen\" is not in this build; use \"reverse\" and let the machines dial in")));
+                }
+                PoolKind::NotBuiltIn { name: kind } => {
+                    return Err(StartError::Configuration(format!("pool {name}: kind {kind:?} is not in this build; use \"process\" or \"reverse\"")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The columns of the grids.
+    pub(crate) async fn write_builders(&self, config: &Config) {
+        let now = self.shell.now_ms();
+        let mut rows = vec![sql("UPDATE builders SET active = 0", ())];
+        for (builder, settings) in &config.builders {
+            let Some((spec, _)) = sources::resolved(config, builder) else { continue };
+            for (repo, _) in config.repos.iter().filter(|(_, r)| r.project == settings.project && r.build) {
+                let main = config.projects.get(&settings.project).map(|p| p.main_branch.clone()).unwrap_or_default();
+                if !config.decide(builder, repo, &main, &main).post && !settings.post {
+                    continue;
+                }
+                rows.push(sql(
+                    "INSERT INTO builders (repo, name, spec, active, seen_ms) VALUES ($1, $2, $3, 1, $4) \
+                     ON CONFLICT (repo, name) DO UPDATE SET spec = excluded.spec, active = 1, seen_ms = excluded.seen_ms",
+                    (repo, builder, &*spec, now),
+                ));
+            }
+        }
+        for (name, repo) in config.repos.iter().filter(|(_, r)| r.build) {
+            rows.push(sql(
+                "INSERT INTO repos (name, project, url, main_branch, state, error, fetched_ms) VALUES ($1, $2, $3, $4, 'new', '', 0) \
+                 ON CONFLICT (name) DO UPDATE SET project = excluded.project, url = excluded.url",
+                (name, &repo.project, &repo.url, repo.main_branch.clone().unwrap_or_default()),
+            ));
+        }
+        self.shell.write(rows, vec![Change::Config]);
+    }
+
+    /// Takes over a new configuration: builders, policies, recipes and repositories. Running builds keep what they started with.
+    pub(crate) async fn apply(&self, config: Config, poll: bool) {
+        let config = Arc::new(config);
+        self.config.send_replace(Arc::clone(&config));
+        self.write_builders(&config).await;
+        if poll {
+            self.sources.apply();
+        }
+    }
+
+    /// Hears the pools.
+    async fn welcome(self: Arc<Self>, mut events: mpsc::UnboundedReceiver<PoolEvent>) {
+        while let Some(event) = events.recv().await {
+            match event {
+                PoolEvent::Up(worker) => {
+                    tracing::info!(worker = %worker.id, kind = %worker.host_type, "A worker is there.");
+                    let now = self.shell.now_ms();
+                    let up = model::Worker {
+                        id: worker.id.clone(),
+                        instance: worker.instance.clone(),
+                        pool: worker.pool.clone(),
+                        host_type: worker.host_type.clone(),
+                        hostname: worker.hostname.clone(),
+                        address: worker.address.clone(),
+                        version: worker.version,
+                        connected_ms: now,
+                        modern: worker.modern,
+                        draining: self.reverse.as_ref().is_some_and(|r| r.draining(&worker.id)),
+                        expected_until_ms: None,
+                        job: Job::Idle,
+                        last_repo: String::new(),
+                        since_ms: now,
+                    };
+                    lock(&self.workers).insert(worker.id.clone(), worker);
+                    self.shell.tell(Event::Up(up));
+                }
+                PoolEvent::Lost { id, instance, reason } => {
+                    tracing::info!(worker = %id, %reason, "A worker is lost.");
+                    self.shell.tell(Event::Lost { id, instance, reason });
+                }
+                PoolEvent::Unreachable { id, reason, .. } => tracing::debug!(worker = %id, %reason, "A worker does not answer."),
+                PoolEvent::Reachable { id, .. } => tracing::debug!(worker = %id, "A worker answers again."),
+                PoolEvent::Draining { .. } => {}
+            }
+        }
+    }
+
+    /// Does what the steps decided.
+    async fn perform(self: Arc<Self>, mut actions: mpsc::UnboundedReceiver<Action>) {
+        while let Some(action) = actions.recv().await {
+            match action {
+                Action::Start(assignment) => self.start_runner(assignment),
+                Action::Stop { attempt, lost } => {
+                    if let Some(running) = lock(&self.running).get(&attempt) {
+                        running.lost.store(lost, Ordering::Release);
+                        running.stop.cancel();
+                    }
+                }
+                Action::Helper { attempt, number, worker } => {
+                    let worker = lock(&self.workers).get(&worker).cloned();
+                    let told = match (lock(&self.running).get(&attempt), worker) {
+                        (Some(running), Some(worker)) => running.news.send(News::Helper(number, worker)).is_ok(),
+                        _ => false,
+                    };
+                    if !told {
+                        self.shell.tell(Event::HelperFree { attempt, number });
+                    }
+                }
+                Action::HelperLost { attempt, number } => {
+                    if let Some(running) = lock(&self.running).get(&attempt) {
+                        let _ = running.news.send(News::HelperLost(number));
+                    }
+                }
+                Action::Release(worker) => {
+                    if let Some(reverse) = &self.reverse {
+                        reverse.release(&worker);
+                    }
+                }
+            }
+        }
+    }
+
+    fn start_runner(self: &Arc<Self>, assignment: Assignment) {
+        let attempt = assignment.attempt;
+        let Some(worker) = lock(&self.workers).get(&assignment.worker).cloned() else { return };
+        let (stop, lost) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
+        let (send, news) = mpsc::unbounded_channel();
+        // A cancellation that came while the worker was awaited.
+        if self.shell.lock().attempts.get(&attempt).is_some_and(|a| a.cancelled_by.is_some()) {
+            stop.cancel();
+        }
+        let (farm, stop_too, lost_too) = (Arc::clone(self), stop.clone(), Arc::clone(&lost));
+        // The entry is made before the task can end and remove it.
+        let mut running = lock(&self.running);
+        let task = tokio::spawn(async move {
+            let mirror = farm.sources.mirror(&assignment.new.repo).await.map_err(|e| e.to_string());
+            let around = Surroundings { shell: Arc::clone(&farm.shell), logs: farm.logs.clone() };
+            runner::run(around, assignment, mirror, worker, stop_too, lost_too, news).await;
+            lock(&farm.running).remove(&attempt);
+        });
+        running.insert(attempt, Running { stop, lost, news: send, task: task.abort_handle() });
+    }
+
+    /// What operators must know.
+    pub(crate) fn trouble(&self) -> Vec<String> {
+        let mut all = match &*self.shell.db().health().borrow() {
+            Health::Good => Vec::new(),
+            Health::Waiting(why) => vec![format!("Results cannot be stored at the moment ({why}); they wait in memory and nothing new begins until they can.")],
+            Health::LockLost => vec!["Another coordinator took over this database; stop this one.".to_owned()],
+        };
+        all.extend(lock(&self.config_trouble).as_ref().map(|e| format!("The configuration on disk is wrong, an older one is in force: {e}")));
+        all
+    }
+
+    /// Where machines dial in, if they may.
+    pub fn machine_address(&self) -> Option<std::net::SocketAddr> {
+        self.reverse.as_ref().map(|r| r.address)
+    }
+
+    /// Starts nothing new; returns when nothing runs.
+    pub async fn drain(&self) {
+        let mut changes = self.shell.changes();
+        self.shell.tell(Event::Pause(true));
+        while !self.shell.lock().attempts.is_empty() {
+            tokio::select! {
+                _ = changes.recv() => {}
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            }
+        }
+    }
+
+    /// Ends: what is decided is written, then the data is closed. With `workers`, worker processes are stopped too; without, they go on with what they
+    /// run and are found again at the next start.
+    pub async fn stop(&self, workers: bool) {
+        self.stop.cancel();
+        for (_, running) in lock(&self.running).drain() {
+            // Not stopped: left alone. Its execution goes on, and its rows say where.
+            running.task.abort();
+        }
+        if let Some(reverse) = &self.reverse {
+            reverse.stop();
+        }
+        if workers {
+            let pools = std::mem::take(&mut *lock(&self.pools));
+            for pool in &pools {
+                pool.stop_all().await;
+            }
+        }
+        self.shell.db().close().await;
+    }
+
+    /// Cancelled when the farm stops.
+    pub fn stopping(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// The present configuration.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.borrow())
+    }
+
+    /// The database, for readers.
+    pub fn db(&self) -> &Db {
+        self.shell.db()
+    }
+}
