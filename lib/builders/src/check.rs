@@ -71,22 +71,23 @@ fn builders(loader: &Loader<'_>, config: &Config) {
     }
 }
 
-/// Names, aliases, and words that deliberately mean nothing: each means one thing.
+/// An alias means one builder. It may be another builder's name, which then means both: a port whose first builder
+/// was retired in favour of another is asked for by the old name.
 fn terms(loader: &Loader<'_>, config: &Config) {
-    let mut taken: BTreeMap<&str, String> = config.builders.keys().map(|name| (name.as_str(), format!("is the name of builder {name:?}"))).collect();
+    let mut taken: BTreeMap<&str, &str> = BTreeMap::new();
     for (name, builder) in &config.builders {
         for alias in &builder.aliases {
-            if let Some(other) = taken.insert(alias, format!("is an alias of builder {name:?}")) {
+            if let Some(other) = taken.insert(alias, name) {
                 let span = entry(loader, "builder", name).map(|(span, _)| span).unwrap_or_default();
-                loader.problems.add(span, format!("alias {alias:?} of builder `{name}` {other} already"));
+                loader.problems.add(span, format!("builders `{other}` and `{name}` have the same alias {alias:?}"));
             }
         }
     }
     for (name, project) in &config.projects {
         for term in &project.no_builder_terms {
-            if let Some(other) = taken.get(term.as_str()) {
+            if let Some(other) = config.builders_called(term).first() {
                 let span = entry(loader, "project", name).map(|(span, _)| span).unwrap_or_default();
-                loader.problems.add(span, format!("{term:?} in `no_builder_terms` of project `{name}` {other}"));
+                loader.problems.add(span, format!("{term:?} in `no_builder_terms` of project `{name}` means builder `{other}`"));
             }
         }
     }

@@ -267,12 +267,10 @@ impl Config {
         if belongs { Decision { post: true, try_: true, because, needs_changed: false, needs_labels: false } } else { decided }
     }
 
-    /// The builder that people mean by a word: its name, or one of its aliases.
-    pub fn builder_called(&self, term: &str) -> Option<&str> {
-        if let Some((name, _)) = self.builders.get_key_value(term) {
-            return Some(name);
-        }
-        self.builders.iter().find(|(_, builder)| builder.aliases.iter().any(|alias| alias == term)).map(|(name, _)| name.as_str())
+    /// The builders that people mean by a word: the one of that name, and those that have it as an alias.
+    pub fn builders_called(&self, term: &str) -> Vec<&str> {
+        let meant = |(name, builder): &(&String, &Builder)| *name == term || builder.aliases.iter().any(|alias| alias == term);
+        self.builders.iter().filter(meant).map(|(name, _)| name.as_str()).collect()
     }
 
     /// Why a builder leaves a test out, or `None` when it runs. `ordinary_try`: a try run in which the builder was not
