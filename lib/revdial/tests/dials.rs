@@ -32,7 +32,6 @@ enum Spelling {
 struct Farm {
     address: String,
     pin: [u8; 32],
-    dialers: Dialers,
     registered: mpsc::UnboundedReceiver<Dialer>,
     _tasks: JoinSet<()>,
 }
@@ -108,7 +107,7 @@ impl Farm {
                 });
             }
         });
-        Farm { address, pin: certificate_fingerprint(made.cert.der()), dialers, registered, _tasks: tasks }
+        Farm { address, pin: certificate_fingerprint(made.cert.der()), registered, _tasks: tasks }
     }
 
     fn coordinator(&self) -> Arc<Coordinator> {
