@@ -24,7 +24,7 @@ use crate::sink::Sink;
 
 /// News for a running attempt.
 #[derive(Debug)]
-pub enum News {
+pub(crate) enum News {
     /// A helper was lent.
     Helper(u32, burrow_pool::Worker),
     /// A helper was lost.
@@ -33,7 +33,7 @@ pub enum News {
 
 /// What every runner uses.
 #[derive(Clone)]
-pub struct Surroundings {
+pub(crate) struct Surroundings {
     /// Steps and rows.
     pub shell: Arc<Shell>,
     /// Logs.
@@ -64,10 +64,7 @@ pub(crate) struct Run {
 pub(crate) struct KnownStep {
     pub(crate) kind: String,
     pub(crate) state: StepState,
-    pub(crate) worker: String,
-    pub(crate) execution: String,
     pub(crate) started_ms: i64,
-    pub(crate) exit_code: Option<i64>,
     pub(crate) detail: String,
     pub(crate) log_end: Option<i64>,
 }
@@ -99,7 +96,7 @@ pub(crate) struct Open {
 }
 
 /// Runs an attempt to its end and reports it, unless its loss is already recorded (`lost`).
-pub async fn run(
+pub(crate) async fn run(
     around: Surroundings,
     assignment: Assignment,
     mirror: Result<Mirror, String>,
@@ -150,18 +147,15 @@ async fn begin(
 }
 
 async fn known_steps(shell: &Shell, assignment: &Assignment) -> Result<BTreeMap<i64, KnownStep>, burrow_store::Error> {
-    let query = "SELECT idx, kind, state, worker, execution, started_ms, exit_code, detail, log_end FROM steps WHERE attempt = $1";
+    let query = "SELECT idx, kind, state, started_ms, detail, log_end FROM steps WHERE attempt = $1";
     let mut known = BTreeMap::new();
     for row in shell.db().query(query, (assignment.attempt.0,)).await? {
         let step = KnownStep {
             kind: row.text(1)?.to_owned(),
             state: StepState::from_word(row.text(2)?).unwrap_or(StepState::Lost),
-            worker: row.text(3)?.to_owned(),
-            execution: row.text(4)?.to_owned(),
-            started_ms: row.opt_int(5)?.unwrap_or(0),
-            exit_code: row.opt_int(6)?,
-            detail: row.text(7)?.to_owned(),
-            log_end: row.opt_int(8)?,
+            started_ms: row.opt_int(3)?.unwrap_or(0),
+            detail: row.text(4)?.to_owned(),
+            log_end: row.opt_int(5)?,
         };
         known.insert(row.int(0)?, step);
     }

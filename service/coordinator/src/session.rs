@@ -25,7 +25,7 @@ const COURTESY: Duration = Duration::from_secs(2);
 
 /// Why a worker could not do what it was asked.
 #[derive(Debug, Clone)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// The attempt was stopped from outside (cancelled, or its worker was lost).
     Stopped,
     /// The farm's fault: another attempt may succeed.
@@ -34,7 +34,7 @@ pub enum Failure {
 
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommandEnd {
+pub(crate) struct CommandEnd {
     /// Exit status, if it exited.
     pub exit_code: Option<i64>,
     /// Signal that ended it.
@@ -47,13 +47,13 @@ pub struct CommandEnd {
 
 impl CommandEnd {
     /// Ended with status 0.
-    pub fn passed(&self) -> bool {
+    pub(crate) fn passed(&self) -> bool {
         self.exit_code == Some(0) && self.signal.is_none() && !self.timed_out
     }
 }
 
 /// One worker, for one attempt.
-pub struct Session {
+pub(crate) struct Session {
     worker: Worker,
     stop: CancellationToken,
     trees: Mutex<BTreeMap<String, TreeState>>,
@@ -63,18 +63,13 @@ pub struct Session {
 
 impl Session {
     /// A session with `worker`; everything in it ends with [`Failure::Stopped`] when `stop` is cancelled.
-    pub fn new(worker: Worker, stop: CancellationToken) -> Session {
+    pub(crate) fn new(worker: Worker, stop: CancellationToken) -> Session {
         Session { worker, stop, trees: Default::default(), used: Default::default() }
     }
 
     /// Name of the worker.
-    pub fn worker(&self) -> &str {
+    pub(crate) fn worker(&self) -> &str {
         &self.worker.id
-    }
-
-    /// Whether its executions can be found again after a restart.
-    pub fn resumable(&self) -> bool {
-        self.worker.modern
     }
 
     /// Calls until it succeeds, is refused, or the session is stopped.
@@ -103,7 +98,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Failure`]
-    pub async fn prepare(&self, checkout: &str) -> Result<(), Failure> {
+    pub(crate) async fn prepare(&self, checkout: &str) -> Result<(), Failure> {
         if self.worker.modern {
             let keep = [checkout];
             let client = self.worker.client.clone();
@@ -119,7 +114,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Failure`]
-    pub async fn source(&self, mirror: &Mirror, commit: Oid, checkout: &str) -> Result<&'static str, Failure> {
+    pub(crate) async fn source(&self, mirror: &Mirror, commit: Oid, checkout: &str) -> Result<&'static str, Failure> {
         if !self.worker.modern {
             let tgz = Body::stream(mirror.archive_tgz(commit, "").map_err(std::io::Error::other));
             let sent = self.worker.client.write_tgz(checkout, tgz).await;
@@ -170,7 +165,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Failure`]
-    pub async fn workdir(&self) -> Result<String, Failure> {
+    pub(crate) async fn workdir(&self) -> Result<String, Failure> {
         self.patiently(|| self.worker.client.workdir()).await
     }
 
@@ -178,7 +173,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Failure`]
-    pub async fn copy_to(&self, other: &Session, paths: &[String]) -> Result<(), Failure> {
+    pub(crate) async fn copy_to(&self, other: &Session, paths: &[String]) -> Result<(), Failure> {
         for path in paths {
             let broken = |e: ClientError| Failure::Infrastructure(format!("{path} could not be copied from {} to {}: {e}", self.worker(), other.worker()));
             let tgz = self.worker.client.get_tgz(path).await.map_err(broken)?;
@@ -192,7 +187,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Failure`]; a command that fails is not one.
-    pub async fn run(&self, id: &str, request: &ExecRequest, sink: &mut Sink<'_>) -> Result<CommandEnd, Failure> {
+    pub(crate) async fn run(&self, id: &str, request: &ExecRequest, sink: &mut Sink<'_>) -> Result<CommandEnd, Failure> {
         let result = if self.worker.modern { self.run_modern(id, request, sink).await } else { self.run_classic(request, sink).await };
         if matches!(result, Err(Failure::Stopped)) && self.worker.modern {
             let _ = tokio::time::timeout(COURTESY, self.worker.client.kill(id, false)).await;
@@ -263,7 +258,7 @@ impl Session {
     }
 
     /// Forgets the executions of this session, in the background; nobody will ask for them again.
-    pub fn forget(&self) {
+    pub(crate) fn forget(&self) {
         let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
         if used.is_empty() || !self.worker.modern {
             return;

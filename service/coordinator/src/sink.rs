@@ -13,7 +13,7 @@ use crate::session::Failure;
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// A place for output.
-pub enum Sink<'a> {
+pub(crate) enum Sink<'a> {
     /// The attempt's log.
     Log(&'a mut LogWriter),
     /// A file without a name, for what runs beside the log; it goes away by itself.
@@ -27,7 +27,7 @@ impl Sink<'_> {
     ///
     /// # Errors
     /// [`Failure::Stopped`] when `stop` is cancelled meanwhile; too much for memory.
-    pub async fn append(&mut self, bytes: &[u8], stop: &CancellationToken) -> Result<(), Failure> {
+    pub(crate) async fn append(&mut self, bytes: &[u8], stop: &CancellationToken) -> Result<(), Failure> {
         let mut told = false;
         loop {
             let error = match self {
@@ -73,7 +73,7 @@ fn append_whole(file: &mut File, bytes: &[u8]) -> std::io::Result<()> {
 ///
 /// # Errors
 /// As [`Sink::append`]; the aside file cannot be read.
-pub async fn move_into(file: &mut File, log: &mut LogWriter, stop: &CancellationToken) -> Result<(), Failure> {
+pub(crate) async fn move_into(file: &mut File, log: &mut LogWriter, stop: &CancellationToken) -> Result<(), Failure> {
     let broken = |e: std::io::Error| Failure::Infrastructure(format!("output put aside cannot be read: {e}"));
     file.rewind().map_err(broken)?;
     let mut piece = vec![0; 1 << 18];

@@ -26,7 +26,7 @@ const KNOWN: i64 = 2000;
 const BUILT_AT_ONCE: usize = 500;
 
 /// All repositories that are watched.
-pub struct Sources {
+pub(crate) struct Sources {
     shell: Arc<Shell>,
     config: watch::Receiver<Arc<Config>>,
     dir: PathBuf,
@@ -35,7 +35,7 @@ pub struct Sources {
 }
 
 /// One repository.
-pub struct Source {
+pub(crate) struct Source {
     name: String,
     wake: Notify,
     stop: CancellationToken,
@@ -44,7 +44,7 @@ pub struct Source {
 
 /// Why a repository cannot be looked at.
 #[derive(Debug, thiserror::Error)]
-pub enum SourceError {
+pub(crate) enum SourceError {
     /// Git's word.
     #[error(transparent)]
     Git(#[from] burrow_git::Error),
@@ -58,12 +58,12 @@ pub enum SourceError {
 
 impl Sources {
     /// Mirrors go to `dir`.
-    pub fn new(shell: Arc<Shell>, config: watch::Receiver<Arc<Config>>, dir: PathBuf, stop: CancellationToken) -> Arc<Sources> {
+    pub(crate) fn new(shell: Arc<Shell>, config: watch::Receiver<Arc<Config>>, dir: PathBuf, stop: CancellationToken) -> Arc<Sources> {
         Arc::new(Sources { shell, config, dir, known: Mutex::default(), stop })
     }
 
     /// Starts watching what is new in the configuration and stops what is gone from it.
-    pub fn apply(self: &Arc<Self>) {
+    pub(crate) fn apply(self: &Arc<Self>) {
         let config = Arc::clone(&self.config.borrow());
         let mut known = self.lock();
         known.retain(|name, source| {
@@ -94,7 +94,7 @@ impl Sources {
     }
 
     /// Looks at a repository now; an empty name means all. False when there is none of that name.
-    pub fn wake(&self, name: &str) -> bool {
+    pub(crate) fn wake(&self, name: &str) -> bool {
         let known = self.lock();
         let mut any = false;
         for source in known.values().filter(|s| name.is_empty() || s.name == name) {
@@ -108,7 +108,7 @@ impl Sources {
     ///
     /// # Errors
     /// [`SourceError`]
-    pub async fn mirror(&self, name: &str) -> Result<Mirror, SourceError> {
+    pub(crate) async fn mirror(&self, name: &str) -> Result<Mirror, SourceError> {
         let config = Arc::clone(&self.config.borrow());
         let repo = config.repos.get(name).ok_or_else(|| SourceError::Unknown(name.to_owned()))?;
         let source = {
@@ -316,7 +316,7 @@ impl Sources {
 }
 
 /// The row of a commit.
-pub fn commit_row(repo: &str, commit: &Commit) -> Statement {
+pub(crate) fn commit_row(repo: &str, commit: &Commit) -> Statement {
     let parents: Vec<String> = commit.parents.iter().map(ToString::to_string).collect();
     sql(
         "INSERT INTO commits (repo, hash, parents, author, email, time_s, title) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (repo, hash) DO NOTHING",
@@ -326,7 +326,7 @@ pub fn commit_row(repo: &str, commit: &Commit) -> Statement {
 }
 
 /// The branch of the base repository that a branch is built with.
-pub fn base_branch(config: &Config, builder: &str, repo: &str, branch: &str) -> String {
+pub(crate) fn base_branch(config: &Config, builder: &str, repo: &str, branch: &str) -> String {
     let project = config.builders.get(builder).and_then(|b| config.projects.get(&b.project));
     match project {
         Some(project) if project.base_repo.as_deref().is_some_and(|base| base != repo) => project.main_branch.clone(),
@@ -335,14 +335,14 @@ pub fn base_branch(config: &Config, builder: &str, repo: &str, branch: &str) -> 
 }
 
 /// A builder with everything its builds need (JSON), and the kind of machine they wait for: of a pool of processes, where every process is alike, the pool itself.
-pub fn resolved(config: &Config, builder: &str) -> Option<(Arc<str>, String)> {
+pub(crate) fn resolved(config: &Config, builder: &str) -> Option<(Arc<str>, String)> {
     let resolved = config.resolve(builder)?;
     let spec = serde_json::to_string(&resolved).ok()?;
     Some((spec.into(), queue_of(config, &resolved.pool, &resolved.host_type)))
 }
 
 /// See [`resolved`].
-pub fn queue_of(config: &Config, pool: &str, host_type: &str) -> String {
+pub(crate) fn queue_of(config: &Config, pool: &str, host_type: &str) -> String {
     match config.pools.get(pool).map(|p| &p.kind) {
         Some(burrow_builders::PoolKind::Process { .. }) => pool.to_owned(),
         _ => host_type.to_owned(),
