@@ -38,10 +38,18 @@ fn hosts(loader: &Loader<'_>, config: &Config) {
         let Some(pool) = config.pools.get(&host.pool) else { continue };
         let plain = matches!(pool.kind, PoolKind::Process { .. } | PoolKind::Reverse { .. } | PoolKind::Listen { .. });
         if plain && (host.image.is_some() || host.container.is_some()) {
-            loader.problems.add_help(span, format!("host `{name}` has an image, but its pool {:?} starts no machines", host.pool), "remove `image` and `container`, or name another pool");
+            loader.problems.add_help(
+                span,
+                format!("host `{name}` has an image, but its pool {:?} starts no machines", host.pool),
+                "remove `image` and `container`, or name another pool",
+            );
         }
         if host.trusted && !matches!(pool.kind, PoolKind::Reverse { .. }) {
-            loader.problems.add_help(span, format!("host `{name}` is marked as trusted"), "only machines that dial in can be; the others are trusted by what they are");
+            loader.problems.add_help(
+                span,
+                format!("host `{name}` is marked as trusted"),
+                "only machines that dial in can be; the others are trusted by what they are",
+            );
         }
         if config.site.go_names && host.arch.as_deref().is_none_or(|arch| arch.split('-').count() < 2) {
             loader.problems.add_help(span, format!("the name of host `{name}` does not say its architecture"), "call it host-<os>-<arch>[-…], or set `arch`");
@@ -54,7 +62,11 @@ fn builders(loader: &Loader<'_>, config: &Config) {
         let Some((span, _)) = entry(loader, "builder", name) else { continue };
         let toolchain = matches!(config.recipes.get(&builder.recipe), Some(RecipeKind::GoToolchain(_)));
         if toolchain && !builder.snapshot && (builder.helpers.post > 0 || builder.helpers.try_ > 0) {
-            loader.problems.add_help(span, format!("builder `{name}` has helpers but keeps no snapshot"), "helpers of a toolchain begin with its snapshot: remove `snapshot = false`, or `helpers`");
+            loader.problems.add_help(
+                span,
+                format!("builder `{name}` has helpers but keeps no snapshot"),
+                "helpers of a toolchain begin with its snapshot: remove `snapshot = false`, or `helpers`",
+            );
         }
         if config.site.go_names && name.split('-').count() < 2 {
             loader.problems.add_help(span, format!("the name of builder `{name}` does not say what it is"), "with names = \"go\" it is <os>-<arch>[-…]");
@@ -125,7 +137,9 @@ fn never(clause: &Clause, config: &Config) -> Option<String> {
     let fitting: Vec<_> = config
         .builders
         .iter()
-        .filter(|(name, builder)| is(&clause.builder, name) && is(&clause.os, &builder.os) && is(&clause.arch, &builder.arch) && is(&clause.project, &builder.project))
+        .filter(|(name, builder)| {
+            is(&clause.builder, name) && is(&clause.os, &builder.os) && is(&clause.arch, &builder.arch) && is(&clause.project, &builder.project)
+        })
         .collect();
     if fitting.is_empty() {
         return Some("no builder fits its `builder`, `os`, `arch` and `project`".to_owned());

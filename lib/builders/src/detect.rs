@@ -179,7 +179,9 @@ impl Package {
     /// `None` when there is nothing to run, or it is not readable.
     fn read(text: &str) -> Option<Package> {
         let json: serde_json::Value = serde_json::from_str(text.trim_start_matches('\u{feff}')).ok()?;
-        let script = |name: &str| json.get("scripts").and_then(|scripts| scripts.get(name)).and_then(|script| script.as_str()).filter(|script| !script.trim().is_empty());
+        let script = |name: &str| {
+            json.get("scripts").and_then(|scripts| scripts.get(name)).and_then(|script| script.as_str()).filter(|script| !script.trim().is_empty())
+        };
         // What `npm init` writes into every new project.
         let test = script("test").is_some_and(|script| !script.contains("no test specified"));
         let manager = json.get("packageManager").and_then(|manager| manager.as_str()).and_then(|manager| manager.split('@').next()).map(str::to_owned);
@@ -222,10 +224,13 @@ fn make(checkout: &str, text: &str) -> Recipe {
 /// Names of explicit rules. Lines of scripts begin with a tab; `:=` and `::=` are assignments.
 fn targets(text: &str) -> impl Iterator<Item = &str> {
     let rule = |line: &&str| !line.starts_with(['\t', '#', ' ']);
-    text.lines().filter(rule).flat_map(|line| match line.split_once(':') {
-        Some((names, rest)) if !rest.starts_with('=') && !rest.starts_with(":=") && !names.contains('=') => names,
-        _ => "",
-    }.split_whitespace())
+    text.lines().filter(rule).flat_map(|line| {
+        match line.split_once(':') {
+            Some((names, rest)) if !rest.starts_with('=') && !rest.starts_with(":=") && !names.contains('=') => names,
+            _ => "",
+        }
+        .split_whitespace()
+    })
 }
 
 /// Like a farm's builder without any settings of its own, on a machine with its own bootstrap toolchain.

@@ -3,7 +3,8 @@
 //! [`Config`] is a whole farm as data: read from TOML and checked in one go ([`Config::load`]), made for a laptop
 //! ([`config_for_up`]), or for the sample project ([`sample`]). It answers two questions: does this builder build this
 //! commit, and why ([`Config::decide`]); and what exactly does it run ([`Config::resolve`]). [`detect`] finds a recipe
-//! by looking at a repository, and [`Partition`] divides tests among machines.
+//! by looking at a repository, [`Partition`] divides tests among machines, and [`outcomes`] tells them apart in the
+//! output of a command that ran several.
 //!
 //! (Source: `builders.md` §10 for the format, `coordinator.md` §9 for dividing tests. `env/example.toml` shows every key.)
 //!
@@ -30,11 +31,13 @@ mod detect;
 mod load;
 mod load_recipe;
 mod model;
+mod outcome;
 mod partition;
 mod pattern;
 mod policy;
 mod recipe;
 mod resolve;
+pub mod sample;
 mod serde_duration;
 mod toolchain;
 mod up;
@@ -44,6 +47,7 @@ pub use burrow_site::{ConfigErrors, Document, Problem, Secret, SecretError, Secr
 pub use detect::{DetectedRecipe, NoRecipe, Wish, detect, detect_for};
 pub use load::Pools;
 pub use model::{Builder, Config, GoToolchain, Helpers, Host, Pool, PoolKind, Project, RecipeKind, Repo, SkipTests, TestPolicy};
+pub use outcome::{TestOutcome, outcomes};
 pub use partition::{Partition, Set, Taker, sets};
 pub use pattern::{Patterns, Sets, glob};
 pub use policy::{Clause, Decision, Policy, Question};

@@ -148,7 +148,10 @@ impl<'t> Loader<'t> {
             projects: self.section(&root, "project", |fields| self.project(fields, &site)),
             repos: self.section(&root, "repo", |fields| self.repo(fields)),
             recipes: self.section(&root, "recipe", read_recipe),
-            test_policies: self.section(&root, "test_policy", |fields| TestPolicy { skip: patterns(fields, "skip").unwrap_or_default(), skip_try: patterns(fields, "skip_try").unwrap_or_default() }),
+            test_policies: self.section(&root, "test_policy", |fields| TestPolicy {
+                skip: patterns(fields, "skip").unwrap_or_default(),
+                skip_try: patterns(fields, "skip_try").unwrap_or_default(),
+            }),
             skip_tests: root.tables("skip_tests").into_iter().map(|table| self.skip_tests(table)).collect(),
             hosts: self.templated(&root, "host", "host_template", |name, fields| self.host(name, fields)),
             builders: BTreeMap::new(),
@@ -182,7 +185,15 @@ impl<'t> Loader<'t> {
         let good = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
         if name.is_empty() || name.len() > 100 || !name.chars().all(good) || name.starts_with('.') {
             let help = "1 to 100 letters, digits and . _ - +, not beginning with a dot";
-            self.problems.add_help(span, format!("{} cannot be the name of a {}", if name.is_empty() { "an empty text".to_owned() } else { format!("{name:?}") }, section.replace('_', " ")), help);
+            self.problems.add_help(
+                span,
+                format!(
+                    "{} cannot be the name of a {}",
+                    if name.is_empty() { "an empty text".to_owned() } else { format!("{name:?}") },
+                    section.replace('_', " ")
+                ),
+                help,
+            );
         }
     }
 
@@ -251,10 +262,11 @@ impl<'t> Loader<'t> {
         let Some(set) = sets.get(from) else { return false };
         set.set_names().any(|name| {
             let again = seen.iter().any(|known| known == name);
-            name == to || (!again && {
-                seen.push(name.to_owned());
-                self.leads_to(sets, name, to, seen)
-            })
+            name == to
+                || (!again && {
+                    seen.push(name.to_owned());
+                    self.leads_to(sets, name, to, seen)
+                })
         })
     }
 
@@ -288,7 +300,9 @@ impl<'t> Loader<'t> {
     }
 
     fn clauses_of(&self, what: &str, value: &Value) -> Policy {
-        let wrong = |span| self.problems.add_help(span, format!("{what} is not a list of clauses"), "write [{ repo = [\"x\"], branch = [\"main\"] }, …]; [] is never true");
+        let wrong = |span| {
+            self.problems.add_help(span, format!("{what} is not a list of clauses"), "write [{ repo = [\"x\"], branch = [\"main\"] }, …]; [] is never true")
+        };
         let ValueKind::Array(items) = &value.kind else {
             wrong(value.span);
             return Policy::default();
@@ -311,7 +325,11 @@ impl<'t> Loader<'t> {
             match VersionRange::parse(&text.value) {
                 Ok(range) => Some(range),
                 Err(part) => {
-                    self.problems.add_help(text.span, format!("{part:?} in `{key}` is no condition on a version"), "write for example \">=1.20\", \">=1.19, <1.21\", \"<1.11 || >=2\" or \"*\"");
+                    self.problems.add_help(
+                        text.span,
+                        format!("{part:?} in `{key}` is no condition on a version"),
+                        "write for example \">=1.20\", \">=1.19, <1.21\", \"<1.11 || >=2\" or \"*\"",
+                    );
                     None
                 }
             }
@@ -386,7 +404,11 @@ impl<'t> Loader<'t> {
                 },
                 name if NOT_BUILT_IN.contains(&name) => {
                     if pools == Pools::BuiltIn {
-                        self.problems.add_help(kind.span, format!("pool kind {name} is not in this build"), format!("this program has: {}", BUILT_IN.join(", ")));
+                        self.problems.add_help(
+                            kind.span,
+                            format!("pool kind {name} is not in this build"),
+                            format!("this program has: {}", BUILT_IN.join(", ")),
+                        );
                     }
                     PoolKind::NotBuiltIn { name: name.to_owned() }
                 }
@@ -421,7 +443,11 @@ impl<'t> Loader<'t> {
         let main_branch = text("main_branch").unwrap_or_else(|| Project::default().main_branch);
         let release = fields.string("release_branch");
         if let Some(release) = release.as_ref().filter(|release| release.value.matches("{version}").count() != 1) {
-            self.problems.add_help(release.span, format!("`release_branch` of {} does not say where the version is", fields.what()), "write {version} once, for example \"release/{version}\"");
+            self.problems.add_help(
+                release.span,
+                format!("`release_branch` of {} does not say where the version is", fields.what()),
+                "write {version} once, for example \"release/{version}\"",
+            );
         }
         Project {
             base_repo: text("base_repo"),
@@ -451,7 +477,11 @@ impl<'t> Loader<'t> {
                 String::new()
             }
             (None, _) => {
-                self.problems.add_help(fields.span(), format!("{} does not say to which project it belongs", fields.what()), format!("set `project` to one of: {}", known.join(", ")));
+                self.problems.add_help(
+                    fields.span(),
+                    format!("{} does not say to which project it belongs", fields.what()),
+                    format!("set `project` to one of: {}", known.join(", ")),
+                );
                 String::new()
             }
         }
@@ -545,7 +575,11 @@ impl<'t> Loader<'t> {
         let owners = fields.strings("owners").unwrap_or_default();
         for owner in &owners {
             if !owner.value.starts_with("github:") && !owner.value.starts_with("mailto:") {
-                self.problems.add_help(owner.span, format!("{:?} is not an address of an owner", owner.value), "write \"github:name\" or \"mailto:name@example.org\"");
+                self.problems.add_help(
+                    owner.span,
+                    format!("{:?} is not an address of an owner", owner.value),
+                    "write \"github:name\" or \"mailto:name@example.org\"",
+                );
             }
         }
         owners.into_iter().map(|owner| owner.value).collect()
@@ -566,7 +600,11 @@ impl<'t> Loader<'t> {
             }
             None => config.projects.get(&project).and_then(|project| project.recipe.clone()).unwrap_or_else(|| {
                 if config.projects.contains_key(&project) {
-                    self.problems.add_help(fields.span(), format!("{} has no recipe, and neither has its project", fields.what()), format!("set `recipe` in [builder.{name}] or in [project.{project}]"));
+                    self.problems.add_help(
+                        fields.span(),
+                        format!("{} has no recipe, and neither has its project", fields.what()),
+                        format!("set `recipe` in [builder.{name}] or in [project.{project}]"),
+                    );
                 }
                 String::new()
             }),
@@ -660,7 +698,11 @@ impl<'t> Loader<'t> {
             Some(Value { kind: ValueKind::Array(_), span }) => match fields.integers("helpers", 0, 1000).as_slice() {
                 [post, try_] => Helpers { post: one(post), try_: one(try_) },
                 _ => {
-                    self.problems.add_help(*span, format!("`helpers` of {} is not two numbers", fields.what()), "write [after submit, in try runs], for example [1, 4]");
+                    self.problems.add_help(
+                        *span,
+                        format!("`helpers` of {} is not two numbers", fields.what()),
+                        "write [after submit, in try runs], for example [1, 4]",
+                    );
                     Helpers::default()
                 }
             },
@@ -675,14 +717,22 @@ fn config_scale(fields: &Fields<'_>, config: &Config) -> Option<f64> {
     if !config.site.go_names {
         return None;
     }
-    let scale = |env: &BTreeMap<String, String>| env.get("GO_TEST_TIMEOUT_SCALE").and_then(|text| text.parse::<f64>().ok()).filter(|scale| *scale > 0.0 && scale.is_finite());
+    let scale = |env: &BTreeMap<String, String>| {
+        env.get("GO_TEST_TIMEOUT_SCALE").and_then(|text| text.parse::<f64>().ok()).filter(|scale| *scale > 0.0 && scale.is_finite())
+    };
     let host = fields.string("host").and_then(|host| config.hosts.get(&host.value).cloned());
     scale(&fields.map("env")).or_else(|| host.and_then(|host| scale(&host.env)))
 }
 
 fn is_date(text: &str) -> bool {
-    let part = |range: std::ops::Range<usize>| text.get(range).filter(|part| part.bytes().all(|byte| byte.is_ascii_digit())).and_then(|part| part.parse::<u32>().ok());
-    text.len() == 10 && text.get(4..5) == Some("-") && text.get(7..8) == Some("-") && part(0..4).is_some() && part(5..7).is_some_and(|month| (1..=12).contains(&month)) && part(8..10).is_some_and(|day| (1..=31).contains(&day))
+    let part =
+        |range: std::ops::Range<usize>| text.get(range).filter(|part| part.bytes().all(|byte| byte.is_ascii_digit())).and_then(|part| part.parse::<u32>().ok());
+    text.len() == 10
+        && text.get(4..5) == Some("-")
+        && text.get(7..8) == Some("-")
+        && part(0..4).is_some()
+        && part(5..7).is_some_and(|month| (1..=12).contains(&month))
+        && part(8..10).is_some_and(|day| (1..=31).contains(&day))
 }
 
 pub(crate) fn number(fields: &Fields<'_>, key: &'static str, least: u32, most: u32) -> Option<u32> {

@@ -35,7 +35,11 @@ pub(crate) fn read_recipe(fields: &Fields<'_>) -> RecipeKind {
 pub(crate) fn read_steps_recipe(fields: &Fields<'_>, checkout: &str) -> Recipe {
     let checkout = directory(fields, "checkout").unwrap_or_else(|| checkout.to_owned());
     let mut names = HashSet::new();
-    let steps: Vec<Step> = fields.tables("step").into_iter().map(|table| read_step(&Fields::new(format!("a step of {}", fields.what()), table, fields.problems()), &checkout, &mut names)).collect();
+    let steps: Vec<Step> = fields
+        .tables("step")
+        .into_iter()
+        .map(|table| read_step(&Fields::new(format!("a step of {}", fields.what()), table, fields.problems()), &checkout, &mut names))
+        .collect();
     let tests = fields.table("tests").map(|table| {
         let inner = Fields::new(format!("`tests` of {}", fields.what()), table, fields.problems());
         let tests = read_tests(&inner, &checkout);
@@ -137,9 +141,14 @@ fn command(fields: &Fields<'_>, key: &'static str, shell: bool) -> Option<Vec<St
 fn directory(fields: &Fields<'_>, key: &'static str) -> Option<String> {
     let text = fields.string(key)?;
     let path = text.value.trim_end_matches('/');
-    let outside = path.starts_with('/') || path.contains('\\') || path.contains('\0') || path.split('/').any(|part| part == "..") || path.chars().nth(1) == Some(':');
+    let outside =
+        path.starts_with('/') || path.contains('\\') || path.contains('\0') || path.split('/').any(|part| part == "..") || path.chars().nth(1) == Some(':');
     if outside {
-        fields.problems().add_help(text.span, format!("`{key}` of {} does not stay below the work directory", fields.what()), "write a relative path with `/`, without `..`");
+        fields.problems().add_help(
+            text.span,
+            format!("`{key}` of {} does not stay below the work directory", fields.what()),
+            "write a relative path with `/`, without `..`",
+        );
     }
     Some(if path == "." { String::new() } else { path.to_owned() })
 }
@@ -164,7 +173,11 @@ fn read_tests(fields: &Fields<'_>, checkout: &str) -> Tests {
             default.list
         }
         (None, None) => {
-            problems.add_help(fields.span(), format!("{} does not say which tests there are", fields.what()), "set `list` to a command that prints their names, or `fixed` to the names");
+            problems.add_help(
+                fields.span(),
+                format!("{} does not say which tests there are", fields.what()),
+                "set `list` to a command that prints their names, or `fixed` to the names",
+            );
             default.list
         }
     };
@@ -216,7 +229,11 @@ fn read_snapshot(fields: &Fields<'_>) -> Snapshot {
             ("rev", _) => key.push(SnapshotKey::Rev),
             ("base_rev", _) => key.push(SnapshotKey::BaseRev),
             (_, Some(file)) if !file.is_empty() => key.push(SnapshotKey::Hash(file.to_owned())),
-            _ => fields.problems().add_help(part.span, format!("{:?} cannot be part of a snapshot's key", part.value), "allowed: builder, rev, base_rev, hash:<file>"),
+            _ => fields.problems().add_help(
+                part.span,
+                format!("{:?} cannot be part of a snapshot's key", part.value),
+                "allowed: builder, rev, base_rev, hash:<file>",
+            ),
         }
     }
     if key.is_empty() {

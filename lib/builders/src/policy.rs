@@ -113,7 +113,8 @@ impl Clause {
         let q = facts.question;
         let within = |list: &Option<Patterns>, text: &str| list.as_ref().is_none_or(|list| list.has(text, facts.sets));
         let range = |range: &Option<VersionRange>, version| range.as_ref().is_none_or(|range| range.has(version));
-        let release = |range: &VersionRange| [facts.branch, facts.base].into_iter().any(|version| matches!(version, BranchVersion::Release(_)) && range.has(version));
+        let release =
+            |range: &VersionRange| [facts.branch, facts.base].into_iter().any(|version| matches!(version, BranchVersion::Release(_)) && range.has(version));
         let certain = within(&self.project, &facts.builder.project)
             && within(&self.repo, q.repo)
             && within(&self.branch, q.branch)
@@ -131,7 +132,9 @@ impl Clause {
             (Some(list), Some(told)) => Some(told.iter().any(|text| list.has(text, facts.sets))),
         };
         match (certain, any(&self.changed, q.changed), any(&self.label, q.labels)) {
-            (true, changed, label) if changed != Some(false) && label != Some(false) => Answer { yes: true, needs_changed: changed.is_none(), needs_labels: label.is_none() },
+            (true, changed, label) if changed != Some(false) && label != Some(false) => {
+                Answer { yes: true, needs_changed: changed.is_none(), needs_labels: label.is_none() }
+            }
             _ => NO,
         }
     }

@@ -152,7 +152,11 @@ impl ResolvedBuilder {
     /// [`NoRecipe`] when nothing known is there.
     pub fn detect(&self, read: &dyn Fn(&str) -> Option<Bytes>, root: &[String]) -> Result<DetectedRecipe, NoRecipe> {
         match &self.recipe.detect {
-            None => Ok(DetectedRecipe { recipe: self.recipe.clone(), why: format!("recipe {:?} of the configuration", self.recipe_name), tool: self.recipe_name.clone() }),
+            None => Ok(DetectedRecipe {
+                recipe: self.recipe.clone(),
+                why: format!("recipe {:?} of the configuration", self.recipe_name),
+                tool: self.recipe_name.clone(),
+            }),
             Some(rules) => detect::detect_for(rules, detect::Wish { race: self.race, long: self.long }, read, root),
         }
     }

@@ -46,7 +46,8 @@ pub fn config_for_up_with(repos: &[UpRepo], workers: usize) -> Config {
         let poll = Duration::from_secs(if local { 2 } else { 60 });
         config.repos.insert(name.clone(), Repo { poll, ..Repo::new(&name, &repo.url) });
         let machine = if repos.len() == 1 { format!("{os}-{arch}") } else { format!("{name}-{os}-{arch}") };
-        let builder = Builder { host: "local".to_owned(), project: name.clone(), recipe: "detect".to_owned(), os: os.clone(), arch: arch.clone(), ..Builder::default() };
+        let builder =
+            Builder { host: "local".to_owned(), project: name.clone(), recipe: "detect".to_owned(), os: os.clone(), arch: arch.clone(), ..Builder::default() };
         if repo.race {
             config.builders.insert(format!("{machine}-race"), Builder { race: true, ..builder.clone() });
         }

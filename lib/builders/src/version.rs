@@ -157,7 +157,15 @@ mod tests {
 
     #[test]
     fn ranges_that_nothing_satisfies_are_seen() {
-        for (text, impossible) in [(">=1.20, <1.19", true), (">1.19, <1.20", true), (">1.19, <1.21", false), ("<0", true), ("<1.0", false), ("*", false), ("=1.2, =1.3 || <=3", false)] {
+        for (text, impossible) in [
+            (">=1.20, <1.19", true),
+            (">1.19, <1.20", true),
+            (">1.19, <1.21", false),
+            ("<0", true),
+            ("<1.0", false),
+            ("*", false),
+            ("=1.2, =1.3 || <=3", false),
+        ] {
             assert_eq!(VersionRange::parse(text).unwrap().is_impossible(), impossible, "{text}");
         }
     }

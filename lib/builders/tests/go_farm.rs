@@ -97,7 +97,10 @@ fn derived_values_and_terms_are_the_reference_s() {
     let names: Vec<&str> = race.recipe.steps.iter().map(|step| step.name.as_str()).collect();
     assert_eq!(names, ["make", "install_race_std"]);
     let tests = race.recipe.tests.as_ref().unwrap();
-    assert_eq!(tests.command("linux", &["go_test:fmt".to_owned()]).join(" "), "go/bin/go tool dist test --no-rebuild --banner=XXXBANNERXXX: --race go_test:fmt");
+    assert_eq!(
+        tests.command("linux", &["go_test:fmt".to_owned()]).join(" "),
+        "go/bin/go tool dist test --no-rebuild --banner=XXXBANNERXXX: --race go_test:fmt"
+    );
     assert_eq!((race.helpers.count(false), race.helpers.count(true)), (1, 5));
     let windows = config.resolve("windows-amd64-longtest").unwrap();
     assert_eq!(windows.recipe.steps[0].run, ["go/src/make.bat"]);

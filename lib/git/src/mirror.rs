@@ -57,7 +57,9 @@ impl Mirror {
         let dir = std::fs::canonicalize(dir).map_err(local)?;
         // A relative folder means "below the current folder of whoever asks", not below the mirror.
         let url = match Path::new(url) {
-            path if path.is_dir() => std::fs::canonicalize(path).ok().and_then(|path| path.into_os_string().into_string().ok()).unwrap_or_else(|| url.to_owned()),
+            path if path.is_dir() => {
+                std::fs::canonicalize(path).ok().and_then(|path| path.into_os_string().into_string().ok()).unwrap_or_else(|| url.to_owned())
+            }
             _ => url.to_owned(),
         };
         let config = dir.join("burrow-gitconfig");

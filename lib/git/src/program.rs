@@ -141,15 +141,8 @@ pub(crate) async fn git<S: AsRef<OsStr>>(dir: &Path, config: &Path, args: &[S], 
 /// The end of a stderr, without progress lines and control characters.
 fn tail(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
-    let clean: String = text
-        .split(['\n', '\r'])
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect::<Vec<_>>()
-        .join("; ")
-        .chars()
-        .filter(|c| !c.is_control())
-        .collect();
+    let clean: String =
+        text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ").chars().filter(|c| !c.is_control()).collect();
     let skip = clean.chars().count().saturating_sub(STDERR_TAIL);
     clean.chars().skip(skip).collect()
 }

@@ -129,7 +129,8 @@ pub(crate) fn by_prefix(repo: &Repository, text: &str) -> Option<Oid> {
     let prefix = gix::hash::Prefix::from_hex(&text.to_ascii_lowercase()).ok()?;
     let mut candidates = HashSet::default();
     repo.objects.lookup_prefix(prefix, Some(&mut candidates)).ok()?;
-    let mut commits = candidates.into_iter().filter(|id: &ObjectId| repo.try_find_header(*id).is_ok_and(|header| header.is_some_and(|header| header.kind() == Kind::Commit)));
+    let mut commits =
+        candidates.into_iter().filter(|id: &ObjectId| repo.try_find_header(*id).is_ok_and(|header| header.is_some_and(|header| header.kind() == Kind::Commit)));
     match (commits.next(), commits.next()) {
         (Some(only), None) => Some(Oid(only)),
         _ => None,

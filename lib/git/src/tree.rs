@@ -82,7 +82,10 @@ impl Dirty {
         let clean = |path: &String| path.trim_matches('/').to_owned();
         let (lossy, exact): (Vec<_>, Vec<_>) = paths.iter().map(clean).partition(|path| path.contains('\u{fffd}'));
         let exact: HashSet<Vec<u8>> = exact.into_iter().map(String::into_bytes).collect();
-        let above = exact.iter().flat_map(|path| path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| path.iter().take(at).copied().collect())).collect();
+        let above = exact
+            .iter()
+            .flat_map(|path| path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| path.iter().take(at).copied().collect()))
+            .collect();
         let left = exact.iter().cloned().collect();
         Dirty { exact, lossy: lossy.into_iter().collect(), above, left }
     }

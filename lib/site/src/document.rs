@@ -156,7 +156,10 @@ impl Document {
         let mut errors = Vec::new();
         for name in names {
             let shown = name.display().to_string();
-            match std::fs::read(&name).map_err(|error| error.to_string()).and_then(|bytes| String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())) {
+            match std::fs::read(&name)
+                .map_err(|error| error.to_string())
+                .and_then(|bytes| String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned()))
+            {
                 Ok(text) => files.push((shown, text)),
                 Err(error) => {
                     let message = format!("it cannot be read: {error}");

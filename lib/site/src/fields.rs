@@ -161,7 +161,11 @@ impl<'t> Fields<'t> {
             _ => None,
         };
         if parsed.is_none() {
-            self.problems.add_help(value.span, format!("`{key}` of {} is not a duration", self.what), "write for example \"90s\", \"20m\" or \"1h30m\", in quotes");
+            self.problems.add_help(
+                value.span,
+                format!("`{key}` of {} is not a duration", self.what),
+                "write for example \"90s\", \"20m\" or \"1h30m\", in quotes",
+            );
         }
         parsed
     }

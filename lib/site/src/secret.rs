@@ -103,7 +103,9 @@ impl Secret {
                 (Some(secret), None) => {
                     found.insert(name.to_owned(), secret);
                 }
-                _ => problems.add_help(span, format!("secret `{name}` does not say in one way where it is kept"), "set exactly one of `file`, `env` and `exec`"),
+                _ => {
+                    problems.add_help(span, format!("secret `{name}` does not say in one way where it is kept"), "set exactly one of `file`, `env` and `exec`")
+                }
             }
             fields.finish();
         }

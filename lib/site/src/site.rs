@@ -121,7 +121,11 @@ impl Site {
             let text: At<String> = fields.string(key)?;
             let port = text.value.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
             if port.is_none() {
-                problems.add_help(text.span, format!("`{key}` of [site] is not an address to listen on"), "write host:port, for example \"127.0.0.1:8080\" or \"[::]:8080\"");
+                problems.add_help(
+                    text.span,
+                    format!("`{key}` of [site] is not an address to listen on"),
+                    "write host:port, for example \"127.0.0.1:8080\" or \"[::]:8080\"",
+                );
             }
             Some(text.value)
         };
@@ -163,7 +167,13 @@ impl Site {
     }
 
     /// Notes storage and secret names that do not exist.
-    pub fn check<'t>(&self, document: &'t Document, problems: &'t Problems<'t>, storage: &BTreeMap<String, Storage>, secrets: &BTreeMap<String, crate::Secret>) {
+    pub fn check<'t>(
+        &self,
+        document: &'t Document,
+        problems: &'t Problems<'t>,
+        storage: &BTreeMap<String, Storage>,
+        secrets: &BTreeMap<String, crate::Secret>,
+    ) {
         let Some(crate::Value { kind: crate::ValueKind::Table(site), .. }) = document.root().get("site") else { return };
         if let (Some(name), Some(value)) = (&self.admin_token, site.get("admin_token")) {
             unknown(problems, value.span, "secret", name, secrets.keys());
