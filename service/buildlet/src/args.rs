@@ -30,6 +30,8 @@ Usage: buildlet [FLAGS]
   --reboot=BOOL          /halt restarts this machine   (false)
   --exit-when-idle DUR   end after so long without requests and executions, e.g. 10m
   --health-addr ADDR     reverse mode: where /healthz is served, empty for nowhere   (0.0.0.0:8080)
+  --ssh-port PORT        where /connect-ssh finds the SSH server   (the system's usual port)
+  --dev=BOOL             reverse mode: join a Go coordinator in dev mode; its certificate is not checked   (false)
   --debug=BOOL           serve /debug/x and /debug/goroutines   (false)
   --version              print the version
   --help                 print this
@@ -57,6 +59,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    let level = std::env::var("RUST_LOG").ok().and_then(|l| l.parse::<tracing_subscriber::filter::LevelFilter>().ok());
+    tracing_subscriber::fmt().with_max_level(level.unwrap_or(tracing_subscriber::filter::LevelFilter::INFO)).with_writer(std::io::stderr).init();
     platform::prepare_process();
     let threads = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
@@ -91,7 +95,7 @@ enum Parsed {
 
 const TEXT_FLAGS: [&str; 12] =
     ["listen", "coordinator", "reverse-type", "enroll", "hostname", "workdir", "state-dir", "ca", "exit-when-idle", "health-addr", "gomote-server-addr", "ssh-port"];
-const BOOL_FLAGS: [&str; 6] = ["halt", "reboot", "debug", "swarming-bot", "version", "help"];
+const BOOL_FLAGS: [&str; 7] = ["halt", "reboot", "debug", "dev", "swarming-bot", "version", "help"];
 
 /// Splits arguments into names and values.
 fn flags(args: impl IntoIterator<Item = OsString>) -> Result<BTreeMap<String, String>, String> {
@@ -185,6 +189,7 @@ fn parse(args: impl IntoIterator<Item = OsString>, environment: BTreeMap<String,
             health: (!health.is_empty()).then(|| health.to_owned()),
             enroll: flags.get("enroll").filter(|t| !t.is_empty()).cloned().map(Secret::new),
             proxy: ["HTTPS_PROXY", "https_proxy"].iter().find_map(|n| environment.get(*n)).filter(|p| !p.is_empty()).cloned(),
+            dev: on("dev"),
         }
     };
     let work_dir = work_dir(text("workdir"), &reverse_type)?;

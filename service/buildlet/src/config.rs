@@ -67,6 +67,8 @@ pub enum Mode {
         enroll: Option<Secret>,
         /// `HTTPS_PROXY`, used when the coordinator cannot be dialled directly.
         proxy: Option<String>,
+        /// Join a Go coordinator in dev mode: any certificate is taken, and without a key the publicly known one is shown.
+        dev: bool,
     },
 }
 

@@ -28,6 +28,7 @@ mod incoming;
 mod modern;
 mod platform;
 mod reply;
+mod reverse;
 mod run;
 mod serve;
 mod ssh;

@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Listen, Mode};
 use crate::halt::Halt;
+use crate::reverse::{self, Reverse};
 use crate::worker::Worker;
 use crate::{platform, serve};
 
@@ -103,7 +104,19 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
         Mode::Listen { address: Listen::Unix(_), .. } => {
             Err(RunError::io("listening")(io::Error::new(io::ErrorKind::Unsupported, "Unix sockets are not available here; use --listen HOST:PORT")))
         }
-        Mode::Reverse { .. } => Err(RunError::Coordinator("reverse mode".to_owned())),
+        Mode::Reverse { host_type, coordinator, hostname, health, build_key, enroll, proxy, dev } => {
+            if let Some(address) = health {
+                match tokio::net::TcpListener::bind(&address).await {
+                    Ok(listener) => {
+                        tokio::spawn(reverse::health(listener, end.clone()));
+                    }
+                    // Two workers on one machine; the second is just as healthy.
+                    Err(e) => tracing::warn!(address = %address, error = %e, "The health address cannot be listened on; --health-addr chooses another."),
+                }
+            }
+            let reverse = Reverse { host_type, coordinator, hostname, build_key, enroll, proxy, ca: config.ca.clone(), dev };
+            reverse::run(reverse, Arc::clone(&worker), end.clone(), connections.clone()).await
+        }
     };
     end.cancel();
     connections.close();
