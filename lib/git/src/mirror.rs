@@ -1,6 +1,6 @@
 //! The mirror itself: creating it, following the remote, and what it has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -157,14 +157,11 @@ impl Mirror {
 
     /// Writes `refs/burrow/keep/<id>` for everything that the remote no longer has under its name.
     async fn keep_left_behind(&self, before: &BTreeMap<String, Oid>, after: &BTreeMap<String, Oid>) -> Result<(), Error> {
-        let mut updates = String::new();
-        for (name, old) in before {
-            match after.get(name) {
-                Some(new) if new == old => {}
-                // Whether a new tip contains the old one cannot be known before the fetch has brought it.
-                _ => updates.push_str(&format!("update {KEEP}{old} {old}\n")),
-            }
-        }
+        // Whether a new tip contains the old one cannot be known before the fetch has brought it. (A set: several
+        // branches may leave the same commit.)
+        let left: BTreeSet<String> =
+            before.iter().filter(|(name, old)| after.get(*name) != Some(old)).map(|(_, old)| format!("update {KEEP}{old} {old}\n")).collect();
+        let updates: String = left.into_iter().collect();
         if updates.is_empty() {
             return Ok(());
         }
@@ -178,7 +175,8 @@ impl Mirror {
         let updates = self
             .blocking(move |repo| {
                 let moved = before.iter().filter_map(|(name, old)| Some((old, now.get(name)?))).filter(|(old, new)| old != new);
-                Ok(moved.filter(|(old, new)| read::contains(repo, **new, **old)).map(|(old, _)| format!("delete {KEEP}{old}\n")).collect::<String>())
+                let covered = moved.filter(|(old, new)| read::contains(repo, **new, **old));
+                Ok(covered.map(|(old, _)| format!("delete {KEEP}{old}\n")).collect::<BTreeSet<String>>().into_iter().collect::<String>())
             })
             .await?;
         if updates.is_empty() {
@@ -311,14 +309,14 @@ impl Mirror {
     /// Deletions come first, in one entry `.burrow-delete`. Submodules are empty directories. Files get the current time,
     /// because build tools compare times and a changed file must not look older than what was made from its predecessor.
     /// Memory: one file and a few chunks of 64 KiB.
-    pub fn tree_tar(&self, base: Option<Oid>, want: Oid, dirty: Vec<String>) -> impl Stream<Item = Result<Bytes, Error>> + Send + use<> {
+    pub fn tree_tar(&self, base: Option<Oid>, want: Oid, dirty: Vec<String>) -> impl Stream<Item = Result<Bytes, Error>> + Send + Unpin + use<> {
         let mirror = self.clone();
         crate::stream::produce(move |out| mirror.with(|repo| tree::write_difference(repo, base, want, &dirty, out)))
     }
 
     /// All files of a commit as a tar.gz stream, each path after `prefix` (for example `"src/"`, or `""`), with the
     /// commit's time: for classic workers (`PUT /writetgz`). Compressed for speed, not size.
-    pub fn archive_tgz(&self, commit: Oid, prefix: &str) -> impl Stream<Item = Result<Bytes, Error>> + Send + use<> {
+    pub fn archive_tgz(&self, commit: Oid, prefix: &str) -> impl Stream<Item = Result<Bytes, Error>> + Send + Unpin + use<> {
         let mirror = self.clone();
         let prefix = prefix.to_owned();
         crate::stream::produce(move |out| mirror.with(|repo| tree::write_archive(repo, commit, &prefix, out)))

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashSet};
 
 use bytes::Bytes;
 use gix::bstr::{BStr, ByteSlice};
-use gix::objs::{CommitRef, Kind, TreeRefIter};
+use gix::objs::{Kind, TreeRefIter};
 use gix::{ObjectId, Repository};
 use serde::{Deserialize, Serialize};
 
@@ -53,30 +53,49 @@ pub(crate) fn entries<'a>(repo: &Repository, data: &'a [u8]) -> TreeRefIter<'a> 
 }
 
 pub(crate) fn commit(repo: &Repository, id: Oid) -> Result<Option<Commit>, Error> {
-    object(repo, id, Kind::Commit)?.map(|data| decode(repo, id, &data)).transpose()
+    object(repo, id, Kind::Commit)?.map(|data| decode(id, &data)).transpose()
 }
 
-fn decode(repo: &Repository, id: Oid, data: &[u8]) -> Result<Commit, Error> {
-    let raw = CommitRef::from_bytes(data, repo.object_hash()).map_err(|error| Error::Corrupt { id, message: error.to_string() })?;
-    let text = |bytes: &[u8]| to_text(bytes, raw.encoding);
-    let author = person(raw.author);
-    let message = raw.message();
+/// Reads a commit leniently: old histories contain every mistake in names, times and encodings, and none of them is a
+/// reason not to show the commit. Only its tree must be there.
+fn decode(id: Oid, data: &[u8]) -> Result<Commit, Error> {
+    let (head, message) = data.split_once_str("\n\n").unwrap_or((data, b""));
+    let mut tree = None;
+    let mut parents = Vec::new();
+    let (mut author, mut committer, mut encoding) = (&b""[..], &b""[..], None);
+    for line in head.lines() {
+        // Continued lines (signatures, merged tags) begin with a space and are none of these.
+        match line.split_once_str(" ") {
+            Some((b"tree", hex)) => tree = hex.to_str().ok().and_then(|hex| hex.parse().ok()),
+            Some((b"parent", hex)) => parents.extend(hex.to_str().ok().and_then(|hex| hex.parse::<Oid>().ok())),
+            Some((b"author", rest)) => author = rest,
+            Some((b"committer", rest)) => committer = rest,
+            Some((b"encoding", name)) => encoding = Some(BStr::new(name)),
+            _ => {}
+        }
+    }
+    let tree = tree.ok_or_else(|| Error::Corrupt { id, message: "the commit names no tree".to_owned() })?;
+    let text = |bytes: &[u8]| to_text(bytes, encoding);
+    let (name, email, author_time) = person(author);
+    let message = text(message);
+    let mut lines = message.trim_start_matches('\n').lines();
+    let subject: Vec<&str> = lines.by_ref().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let body: Vec<&str> = lines.collect();
     Ok(Commit {
         id,
-        tree: Oid(raw.tree()),
-        parents: raw.parents().map(Oid).collect(),
-        author_name: text(author.0),
-        author_email: text(author.1),
-        author_time: author.2,
-        commit_time: person(raw.committer).2,
-        subject: text(&message.summary()).trim().to_owned(),
-        body: message.body.map(|body| text(body).trim_end().to_owned()).unwrap_or_default(),
+        tree,
+        parents,
+        author_name: text(name),
+        author_email: text(email),
+        author_time,
+        commit_time: person(committer).2,
+        subject: subject.join(" "),
+        body: body.join("\n").trim().to_owned(),
     })
 }
 
-/// `name <email> seconds zone`, with whatever of it is there: old histories contain every mistake.
-fn person(line: &BStr) -> (&[u8], &[u8], i64) {
-    let line = line.as_bytes();
+/// `name <email> seconds zone`, with whatever of it is there.
+fn person(line: &[u8]) -> (&[u8], &[u8], i64) {
     let (name, rest) = line.split_once_str("<").unwrap_or((line, b""));
     let (email, rest) = rest.rsplit_once_str(">").unwrap_or((rest, b""));
     let seconds = rest.fields().next().and_then(|word| word.to_str().ok()).and_then(|word| word.parse().ok()).unwrap_or(0);
@@ -236,10 +255,10 @@ mod tests {
 
     #[test]
     fn broken_author_lines_give_what_they_have() {
-        assert_eq!(person(BStr::new(b"A U Thor <a@b> 12 +0000")), (&b"A U Thor"[..], &b"a@b"[..], 12));
-        assert_eq!(person(BStr::new(b"nobody")), (&b"nobody"[..], &b""[..], 0));
-        assert_eq!(person(BStr::new(b"a <b> <c> x")), (&b"a"[..], &b"b> <c"[..], 0));
-        assert_eq!(person(BStr::new(b"<> -5 +0000")), (&b""[..], &b""[..], -5));
+        assert_eq!(person(b"A U Thor <a@b> 12 +0000"), (&b"A U Thor"[..], &b"a@b"[..], 12));
+        assert_eq!(person(b"nobody"), (&b"nobody"[..], &b""[..], 0));
+        assert_eq!(person(b"a <b> <c> x"), (&b"a"[..], &b"b> <c"[..], 0));
+        assert_eq!(person(b"<> -5 +0000"), (&b""[..], &b""[..], -5));
     }
 
     #[test]

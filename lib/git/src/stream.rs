@@ -70,13 +70,14 @@ impl From<Error> for Stopped {
 
 /// Runs `work` on a blocking thread from the moment the stream is first asked, and streams what it writes. An error
 /// is the last item; a stream without one is complete.
-pub(crate) fn produce(work: impl FnOnce(&mut Chunks) -> Result<(), Stopped> + Send + 'static) -> impl Stream<Item = Result<Bytes, Error>> + Send {
+pub(crate) fn produce(work: impl FnOnce(&mut Chunks) -> Result<(), Stopped> + Send + 'static) -> impl Stream<Item = Result<Bytes, Error>> + Send + Unpin {
     enum State<W> {
         Waiting(W),
         Running(mpsc::Receiver<Result<Bytes, Error>>, tokio::task::JoinHandle<()>),
         Ended,
     }
-    stream::unfold(State::Waiting(work), |state| async move {
+    // Boxed, so that callers may simply ask for the next chunk.
+    Box::pin(stream::unfold(State::Waiting(work), |state| async move {
         let (mut from, thread) = match state {
             State::Ended => return None,
             State::Running(from, thread) => (from, thread),
@@ -100,5 +101,5 @@ pub(crate) fn produce(work: impl FnOnce(&mut Chunks) -> Result<(), Stopped> + Se
                 Err(error) => Some((Err(Error::Interrupted(error.to_string())), State::Ended)),
             },
         }
-    })
+    }))
 }
