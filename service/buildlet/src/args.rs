@@ -211,7 +211,7 @@ fn parse(args: impl IntoIterator<Item = OsString>, environment: BTreeMap<String,
             "" => None,
             port => Some(port.parse().map_err(|_| format!("--ssh-port {port}: give a port number"))?),
         },
-        on_listening: None,
+        ready: None,
         environment,
     })))
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -97,6 +98,6 @@ pub struct Config {
     pub owns_process: bool,
     /// Port of the SSH server behind `/connect-ssh`, instead of the system's usual one.
     pub ssh_port: Option<u16>,
-    /// Called with the address once the worker listens there; tests and supervisors bind port 0.
-    pub on_listening: Option<fn(SocketAddr)>,
+    /// Told the address (or the socket's path) once the worker listens; tests and supervisors bind port 0.
+    pub ready: Option<watch::Sender<Option<String>>>,
 }

@@ -15,6 +15,7 @@ use crate::platform;
 use crate::reply::{Reply, ReplyBody, error, stream, text};
 use crate::untar::{UntarError, is_escape, open_for_writing, untar};
 use crate::walk::{self, Listing};
+use crate::workdir::make_dirs;
 use crate::worker::Worker;
 
 fn bad(message: impl std::fmt::Display) -> Reply {
@@ -53,7 +54,7 @@ pub(crate) async fn write(worker: &Arc<Worker>, query: &Fields, body: Incoming) 
             let path = protocol_buildlet::path::clean(&path);
             let root = worker.work.open()?;
             if let Some((parent, _)) = path.rsplit_once('/') {
-                root.create_dir_all(parent)?;
+                make_dirs(&root, parent)?;
             }
             if cfg!(target_os = "macos") && mode.permissions() & 0o111 != 0 {
                 let _ = root.remove_file(&path);

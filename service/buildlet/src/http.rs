@@ -37,7 +37,8 @@ where
             Ok::<_, Infallible>(reply)
         }
     });
-    let connection = hyper::server::conn::http1::Builder::new().title_case_headers(true).serve_connection(TokioIo::new(io), service).with_upgrades();
+    // Without a date, so that the 101 of `/connect-ssh` has exactly the lines its clients know.
+    let connection = hyper::server::conn::http1::Builder::new().title_case_headers(true).auto_date_header(false).serve_connection(TokioIo::new(io), service).with_upgrades();
     tokio::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,

@@ -85,8 +85,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
             .map_err(RunError::io(format!("listening on {address}")))?;
             if let Ok(local) = listener.local_addr() {
                 tracing::info!(address = %local, tls = tls.is_some(), "The worker listens.");
-                if let Some(told) = config.on_listening {
-                    told(local);
+                if let Some(ready) = &config.ready {
+                    ready.send_replace(Some(local.to_string()));
                 }
             }
             serve::tcp(listener, tls, password.map(Arc::new), Arc::clone(&worker), end.clone(), connections.clone()).await;
@@ -96,6 +96,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
         Mode::Listen { address: Listen::Unix(path), .. } => {
             let listener = serve::bind_unix(&path).map_err(RunError::io(format!("listening on {}", path.display())))?;
             tracing::info!(socket = %path.display(), "The worker listens.");
+            if let Some(ready) = &config.ready {
+                ready.send_replace(Some(path.display().to_string()));
+            }
             serve::unix(listener, Arc::clone(&worker), end.clone(), connections.clone()).await;
             let _ = std::fs::remove_file(&path);
             Ok(())
@@ -126,6 +129,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     for execution in worker.executions.running() {
         execution.wait(GRACE).await;
     }
+    platform::finish_process();
     result?;
     if cut { Err(RunError::Cut) } else { Ok(()) }
 }

@@ -9,7 +9,7 @@ use flate2::bufread::MultiGzDecoder;
 use tar::{Archive, EntryType};
 
 use crate::platform;
-use crate::workdir::WorkDir;
+use crate::workdir::{WorkDir, make_dirs};
 
 /// Why an extraction stopped; entries before stay.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +40,7 @@ pub(crate) fn untar(work: &WorkDir, dir: &str, input: impl Read) -> Result<(), U
     }
     let root = work.open()?;
     if dir != "." {
-        root.create_dir_all(dir).map_err(|e| file_error(dir, e))?;
+        make_dirs(&root, dir).map_err(|e| file_error(dir, e))?;
     }
     let mut archive = Archive::new(MultiGzDecoder::new(input));
     let mut extraction = Extraction { work, root, dir, parent: None, now: SystemTime::now() };
@@ -86,7 +86,7 @@ impl Extraction<'_> {
         match kind {
             EntryType::Directory => {
                 if path != "." {
-                    self.root.create_dir_all(&path).map_err(|e| file_error(&name, e))?;
+                    make_dirs(&self.root, &path).map_err(|e| file_error(&name, e))?;
                 }
                 Ok(())
             }
@@ -111,13 +111,7 @@ impl Extraction<'_> {
             return Err(UntarError::Archive(format!("tar entry {name:?} names the directory itself")));
         }
         if self.parent.as_ref().is_none_or(|(p, _)| p != parent) {
-            let dir = match self.root.open_dir(parent) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    self.root.create_dir_all(parent).and_then(|()| self.root.open_dir(parent))
-                }
-                other => other,
-            };
-            self.parent = Some((parent.to_owned(), dir.map_err(|e| file_error(name, e))?));
+            self.parent = Some((parent.to_owned(), make_dirs(&self.root, parent).map_err(|e| file_error(name, e))?));
         }
         Ok((self.parent.as_ref().map_or(&self.root, |(_, dir)| dir), last))
     }

@@ -137,6 +137,17 @@ fn clear_level(dir: &Dir, keep: &[&str]) -> io::Result<()> {
     Ok(())
 }
 
+/// Opens a directory below `root`, made with its parents if missing. A link on the way may lead anywhere inside.
+pub(crate) fn make_dirs(root: &Dir, path: &str) -> io::Result<Dir> {
+    match root.open_dir(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            root.create_dir_all(path)?;
+            root.open_dir(path)
+        }
+        other => other,
+    }
+}
+
 /// Walks down, unlocking directories that forbid the search.
 fn unlock_along(root: &Dir, path: &str) -> io::Result<Dir> {
     let mut dir = root.try_clone()?;

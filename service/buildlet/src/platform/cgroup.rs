@@ -139,7 +139,8 @@ impl Groups {
         let roots = roots();
         let make = |root: &Option<PathBuf>| {
             let path = root.as_ref()?.join(&name);
-            fs::create_dir(&path).ok().map(|()| path)
+            // With its parent, which another worker in this process may have removed at its end.
+            fs::create_dir_all(&path).ok().map(|()| path)
         };
         let mut groups = Self { tracking: make(&roots.unified).or_else(|| make(&roots.freezer)), ..Self::default() };
         let unified = groups.tracking.clone().filter(|_| roots.unified.is_some());
@@ -274,7 +275,7 @@ pub(super) fn sweep_dead_workers() {
 }
 
 /// Removes this process's own directories at its end; those in use stay for the next worker to sweep.
-pub(super) fn remove_own() {
+pub(crate) fn remove_own() {
     let roots = roots();
     for own in [&roots.unified, &roots.freezer, &roots.memory, &roots.pids].into_iter().flatten() {
         let _ = fs::remove_dir(own);

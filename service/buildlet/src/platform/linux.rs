@@ -46,8 +46,9 @@ pub(crate) fn sweep_strays(cookie: &str) {
         }
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
-    super::cgroup::remove_own();
 }
+
+pub(crate) use super::cgroup::remove_own as finish_process;
 
 /// Takes the exit status of daemons that became our children. `kill_living` also ends those that still run.
 /// True when a main process stood in the way, so that the caller asks again soon.

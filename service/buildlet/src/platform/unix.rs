@@ -16,7 +16,7 @@ use rustix::fs::{AtFlags, FileType, statat};
 
 use super::{Event, ExitInfo, Kind, SpawnError, SpawnSpec, Stamp, Usage, os};
 
-pub(crate) use os::{Tree, prepare_process, reap_orphans, sweep_strays};
+pub(crate) use os::{Tree, finish_process, prepare_process, reap_orphans, sweep_strays};
 
 /// Whether limits of a whole tree and network cuts exist here.
 pub(crate) const CAN_CUT_NETWORK: bool = os::CAN_CUT_NETWORK;
