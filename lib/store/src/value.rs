@@ -190,6 +190,8 @@ pub(crate) fn bind_sqlite(query: Query<'_, sqlx::Sqlite>, value: Value) -> Query
 pub(crate) fn bind_postgres(query: Query<'_, sqlx::Postgres>, value: Value) -> Query<'_, sqlx::Postgres> {
     match value {
         Value::Int(v) => query.bind(v),
+        // PostgreSQL keeps no NUL in a text; a title that holds one must not stop its whole batch.
+        Value::Text(Some(v)) if v.contains('\0') => query.bind(v.replace('\0', "\u{fffd}")),
         Value::Text(v) => query.bind(v),
         Value::Blob(v) => query.bind(v),
     }

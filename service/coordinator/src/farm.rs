@@ -1,6 +1,6 @@
 //! A whole coordinator in one process: storage, scheduler, sources, pools, runners. `burrow up`, `burrow build` and `burrow coordinator` start one each.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -76,6 +76,10 @@ pub struct Farm {
     pub(crate) config: watch::Sender<Arc<Config>>,
     pub(crate) live: Mutex<Option<(u64, i64, Arc<crate::control::Live>)>>,
     pub(crate) reverse: Option<Reverse>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) hook_secrets: BTreeMap<String, String>,
+    /// Master key of classic dashboard clients, if the operator gave one.
+    pub(crate) dashboard_key: Option<String>,
     /// What is wrong with the configuration on disk, while an older one is in force.
     pub(crate) config_trouble: Mutex<Option<String>>,
     workers: Mutex<HashMap<String, Worker>>,
@@ -117,7 +121,7 @@ impl Farm {
         if open > 0 {
             tracing::info!(open, live, "Going on with the builds of before.");
         }
-        logs.sweep(|attempt| state.attempts.contains_key(&attempt));
+        let left: Vec<AttemptId> = logs.leftovers().into_iter().filter(|id| !state.attempts.contains_key(id)).collect();
 
         let (send_action, actions) = mpsc::unbounded_channel();
         let shell = Shell::start(state, db, Arc::clone(&clock), move |action| {
@@ -129,6 +133,8 @@ impl Farm {
         let sources = Sources::new(Arc::clone(&shell), config_receiver, data.join("mirrors"), stop.child_token());
         let (pool_send, pool_events) = mpsc::unbounded_channel();
         let reverse = reverse::start(&config, &data, shell.db().clone(), Arc::clone(&clock), pool_send.clone()).await.map_err(StartError::Infrastructure)?;
+        let hook_secrets = crate::serve::hook_secrets(&config).await?;
+        let dashboard_key = reverse::legacy_key(&config).await.map_err(StartError::Configuration)?;
         let farm = Arc::new(Farm {
             shell,
             sources,
@@ -136,6 +142,9 @@ impl Farm {
             config: config_sender,
             live: Mutex::new(None),
             reverse,
+            clock,
+            hook_secrets,
+            dashboard_key,
             config_trouble: Mutex::new(None),
             workers: Mutex::default(),
             running: Mutex::default(),
@@ -143,6 +152,9 @@ impl Farm {
             stop,
             data,
         });
+        for attempt in left {
+            farm.salvage(attempt);
+        }
         farm.write_builders(&config).await;
         tokio::spawn(Arc::clone(&farm).perform(actions));
         tokio::spawn(Arc::clone(&farm).welcome(pool_events));
@@ -258,9 +270,13 @@ impl Farm {
             match action {
                 Action::Start(assignment) => self.start_runner(assignment),
                 Action::Stop { attempt, lost } => {
-                    if let Some(running) = lock(&self.running).get(&attempt) {
-                        running.lost.store(lost, Ordering::Release);
-                        running.stop.cancel();
+                    match lock(&self.running).get(&attempt) {
+                        Some(running) => {
+                            running.lost.store(lost, Ordering::Release);
+                            running.stop.cancel();
+                        }
+                        None if lost => self.salvage(attempt),
+                        None => {}
                     }
                 }
                 Action::Helper { attempt, number, worker } => {
@@ -285,6 +301,18 @@ impl Farm {
                 }
             }
         }
+    }
+
+    /// Keeps the log of an attempt that nobody runs any more.
+    fn salvage(self: &Arc<Self>, attempt: AttemptId) {
+        let farm = Arc::clone(self);
+        tokio::spawn(async move {
+            match farm.logs.salvage(attempt).await {
+                Ok((Some(hash), bytes)) => farm.shell.write(crate::rows::attempt_log(attempt, &hash, bytes).into(), Vec::new()),
+                Ok((None, _)) => {}
+                Err(error) => tracing::warn!(%attempt, %error, "The log of a lost attempt could not be kept."),
+            }
+        });
     }
 
     fn start_runner(self: &Arc<Self>, assignment: Assignment) {

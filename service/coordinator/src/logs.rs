@@ -136,15 +136,19 @@ impl Logs {
         Ok((Some(hash), bytes.len() as i64))
     }
 
-    /// Removes what attempts left that are over: their readers have had it, and no row names it.
-    pub fn sweep(&self, alive: impl Fn(AttemptId) -> bool) {
-        let Ok(entries) = std::fs::read_dir(&*self.dir) else { return };
-        for entry in entries.flatten() {
-            let id = entry.file_name().to_str().and_then(|n| n.strip_suffix(".log")?.parse().ok()).map(AttemptId);
-            if id.is_some_and(|id| !alive(id)) {
-                let _ = std::fs::remove_file(entry.path());
-            }
-        }
+    /// Attempts that left an unfinished log here.
+    pub fn leftovers(&self) -> Vec<AttemptId> {
+        let Ok(entries) = std::fs::read_dir(&*self.dir) else { return Vec::new() };
+        entries.flatten().filter_map(|e| e.file_name().to_str()?.strip_suffix(".log")?.parse().ok()).map(AttemptId).collect()
+    }
+
+    /// Finishes a log that nobody writes any more: what a lost attempt told is kept like any other log.
+    ///
+    /// # Errors
+    /// The file's or the store's.
+    pub async fn salvage(&self, attempt: AttemptId) -> Result<(Option<String>, u64), burrow_blobs::Error> {
+        let writer = self.writer(attempt, u64::MAX).map_err(|source| burrow_blobs::Error::File { path: self.path(attempt), source })?;
+        writer.finish().await
     }
 
     /// The hash of a log that ended a moment ago.

@@ -36,13 +36,24 @@ impl Drop for Reverse {
     }
 }
 
+/// The master key of classic programs (Go buildlets, dashboard clients), where the operator gave one to the reverse pool (`legacy_key`).
+pub(crate) async fn legacy_key(config: &Config) -> Result<Option<String>, String> {
+    for (name, pool) in &config.pools {
+        let PoolKind::Reverse { legacy_key: Some(secret), .. } = &pool.kind else { continue };
+        let secret = config.secrets.get(secret).ok_or_else(|| format!("pool {name}: there is no secret {secret:?}"))?;
+        let key = secret.text(Path::new("."), |name| std::env::var(name).ok()).await.map_err(|e| format!("pool {name}: {e}"))?;
+        return Ok(Some(key.reveal().trim().to_owned()));
+    }
+    Ok(None)
+}
+
 /// Starts the reverse pool if the configuration has one.
 pub(crate) async fn start(config: &Config, data: &Path, db: Db, clock: Arc<dyn Clock>, events: burrow_pool::Events) -> Result<Option<Reverse>, String> {
     let mut pools = config.pools.iter().filter_map(|(name, pool)| match &pool.kind {
-        PoolKind::Reverse { legacy_key, dev_key, grace, .. } => Some((name, legacy_key, *dev_key, *grace)),
+        PoolKind::Reverse { dev_key, grace, .. } => Some((name, *dev_key, *grace)),
         _ => None,
     });
-    let Some((name, legacy_key, dev_key, grace)) = pools.next() else { return Ok(None) };
+    let Some((name, dev_key, grace)) = pools.next() else { return Ok(None) };
     if let Some((other, ..)) = pools.next() {
         return Err(format!("pools {name} and {other} are both of kind \"reverse\"; one is enough, host types divide it"));
     }
@@ -58,10 +69,8 @@ pub(crate) async fn start(config: &Config, data: &Path, db: Db, clock: Arc<dyn C
         config.hosts.iter().filter(|(_, h)| h.pool == *name).map(|(host, h)| (host.clone(), HostTypeRule { expected: h.expect })).collect();
     let mut settings = ReverseConfig::new(host_types, certificate.fingerprint, clock);
     settings.timing.grace = grace;
-    if let Some(secret) = legacy_key {
-        let secret = config.secrets.get(secret).ok_or_else(|| format!("pool {name}: there is no secret {secret:?}"))?;
-        let key = secret.text(Path::new("."), |name| std::env::var(name).ok()).await.map_err(|e| format!("pool {name}: {e}"))?;
-        settings.classic = settings.classic.with_master_key(key.reveal()).map_err(|e| format!("pool {name}: {e}"))?;
+    if let Some(key) = legacy_key(config).await? {
+        settings.classic = settings.classic.with_master_key(&key).map_err(|e| format!("pool {name}: {e}"))?;
     }
     if dev_key {
         settings.classic = ClassicKeys::with_public_dev_key(settings.classic);

@@ -1,6 +1,6 @@
 //! The statements that a step writes. Every one is an upsert or a keyed update, because a batch may be applied twice (`burrow_store`).
 
-use burrow_results::model::{AttemptState, BuildState};
+use burrow_results::model::{AttemptId, AttemptState, BuildState};
 use burrow_store::{Statement, sql};
 
 use crate::model::{Attempt, Build, End, Worker};
@@ -74,6 +74,14 @@ pub(crate) fn attempt_ended(attempt: &Attempt, end: &End, now: i64) -> Statement
         "UPDATE attempts SET state = $2, ended_ms = $3, flaky = $4, log_hash = $5, log_bytes = $6, message = $7 WHERE id = $1",
         (attempt.id.0, end.state.word(), now, end.flaky, end.log_hash.clone(), end.log_bytes, &end.message),
     )
+}
+
+/// The log of an attempt whose end was recorded without it, because its worker was lost.
+pub(crate) fn attempt_log(attempt: AttemptId, hash: &str, bytes: u64) -> [Statement; 2] {
+    [
+        sql("UPDATE attempts SET log_hash = $2, log_bytes = $3 WHERE id = $1 AND log_hash IS NULL", (attempt.0, hash, bytes as i64)),
+        sql("UPDATE builds SET log_hash = $2 WHERE current_attempt = $1 AND log_hash IS NULL", (attempt.0, hash)),
+    ]
 }
 
 /// Steps that were open when an attempt was cut off.

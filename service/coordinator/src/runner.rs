@@ -18,6 +18,7 @@ use crate::control::Change;
 use crate::logs::{LogWriter, Logs};
 use crate::model::{Assignment, End, Event};
 use crate::session::{CommandEnd, Failure, Session};
+use crate::rows;
 use crate::shards;
 use crate::shell::Shell;
 use crate::sink::Sink;
@@ -113,6 +114,8 @@ pub(crate) async fn run(
     };
     if !lost.load(std::sync::atomic::Ordering::Acquire) {
         shell.tell(Event::Ended { attempt, end });
+    } else if let Some(hash) = &end.log_hash {
+        shell.write(rows::attempt_log(attempt, hash, end.log_bytes as u64).into(), Vec::new());
     }
 }
 

@@ -75,6 +75,8 @@ struct Phases<'a> {
     timed_out: bool,
     /// Lost helpers' tests by how often that happened.
     losses: HashMap<usize, u32>,
+    /// Helpers' sessions, whose executions are to be forgotten at the end.
+    sessions: Vec<Arc<Session>>,
     /// What stops a helper's session.
     helpers: HashMap<u32, CancellationToken>,
 }
@@ -102,6 +104,7 @@ pub(crate) async fn run(run: &mut Run, rules: &Tests) -> Result<(), Stop> {
         first_failure: None,
         timed_out: before.timed_out,
         losses: HashMap::new(),
+        sessions: Vec::new(),
         helpers: HashMap::new(),
     };
     let helpers = if rules.shard { phases.run.builder.helpers.post } else { 0 };
@@ -112,6 +115,7 @@ pub(crate) async fn run(run: &mut Run, rules: &Tests) -> Result<(), Stop> {
     let stop = phases.run.stop.child_token();
     let main = Arc::clone(&phases.run.session);
     let result = phases.work(&main, &stop).await;
+    phases.sessions.iter().for_each(|session| session.forget());
     for number in 1..=useful {
         phases.run.around.shell.tell(Event::HelperFree { attempt: phases.run.assignment.attempt, number });
     }
@@ -214,7 +218,10 @@ impl Phases<'_> {
             };
             match happened {
                 None => return Ok(()),
-                Some(Happened::Ready(number, Ok(session))) => idle.push((Who::Helper(number), session)),
+                Some(Happened::Ready(number, Ok(session))) => {
+                    self.sessions.push(Arc::clone(&session));
+                    idle.push((Who::Helper(number), session));
+                }
                 Some(Happened::Ready(number, Err(failure))) => {
                     tracing::info!(number, ?failure, "A helper could not be set up.");
                     self.run.around.shell.tell(Event::HelperFree { attempt: self.run.assignment.attempt, number });

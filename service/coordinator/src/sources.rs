@@ -320,8 +320,7 @@ pub(crate) fn commit_row(repo: &str, commit: &Commit) -> Statement {
     let parents: Vec<String> = commit.parents.iter().map(ToString::to_string).collect();
     sql(
         "INSERT INTO commits (repo, hash, parents, author, email, time_s, title) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (repo, hash) DO NOTHING",
-        // PostgreSQL keeps no NUL in a text.
-        (repo, commit.id.to_string(), parents.join(" "), commit.author_name.replace('\0', " "), commit.author_email.replace('\0', " "), commit.commit_time, commit.subject.replace('\0', " ")),
+        (repo, commit.id.to_string(), parents.join(" "), &commit.author_name, &commit.author_email, commit.commit_time, &commit.subject),
     )
 }
 
