@@ -1,1 +1,63 @@
-fn main() {}
+//! The `burrow` executable: subcommands, arguments, wiring. What things do is in the services and libraries.
+
+mod build;
+mod cli;
+mod client;
+mod config;
+mod failure;
+mod machine;
+mod progress;
+mod retrybuilds;
+mod serve;
+mod settings;
+mod summary;
+mod tls;
+mod why;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::{Cli, Command};
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    let args: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    // The worker has its own arguments and must start fast: nothing of the rest is touched for it.
+    if args.get(1).is_some_and(|arg| arg == "buildlet") {
+        return burrow_buildlet::main(args.into_iter().skip(2));
+    }
+    let cli = Cli::parse_from(cli::tolerate_single_dashes(args));
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Up(args) => in_runtime(serve::up(args)),
+        Command::Coordinator(args) => in_runtime(serve::coordinator(args)),
+        Command::Build(args) => in_runtime(build::run(args)),
+        Command::Why(args) => in_runtime(why::run(args)),
+        Command::Machine(args) => in_runtime(machine::run(args)),
+        Command::Config(args) => config::run(args),
+        Command::Retrybuilds(args) => retrybuilds::run(args),
+        Command::Buildlet { .. } => Err(Failure::usage("buildlet is started as `burrow buildlet` with nothing before it")),
+    }
+}
+
+fn in_runtime(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,burrow=info,burrow_coordinator=info,burrow_pool=info".into());
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt().compact().with_env_filter(filter).with_target(false).with_ansi(colours).with_writer(progress::LogWriter::default).init();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| Failure::infrastructure(format!("cannot start: {error}")))?;
+    let result = runtime.block_on(work);
+    // A blocking call that hangs (a dead network drive) must not hold up the exit; everything that matters is on disk by now.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    result
+}

@@ -1,0 +1,231 @@
+//! `burrow up` and `burrow coordinator`: a farm that serves until it is told to stop.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use burrow_builders::Config;
+use burrow_clock::SystemClock;
+use burrow_coordinator::farm::{Farm, Options, StartError};
+use burrow_coordinator::http::Access;
+use burrow_store::Health;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::cli::{CoordinatorArgs, StateArgs, UpArgs};
+use crate::failure::Failure;
+use crate::settings::{self, Chosen};
+use crate::tls;
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Failure {
+        match error {
+            StartError::Configuration(text) => Failure::usage(text),
+            StartError::Infrastructure(text) => Failure::infrastructure(text),
+        }
+    }
+}
+
+pub(crate) async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
+    let UpArgs { repos, config, state, workers } = args;
+    let chosen = settings::for_up(config.as_deref(), &repos, workers, |config| data_folder(&state, config))?;
+    serve(chosen, &state).await
+}
+
+pub(crate) async fn coordinator(args: CoordinatorArgs) -> Result<ExitCode, Failure> {
+    let config = settings::load(&args.config)?;
+    let what = format!("the farm of {}", args.config.display());
+    serve(Chosen { config, what, path: Some(args.config) }, &args.state).await
+}
+
+fn data_folder(state: &StateArgs, config: Option<&Config>) -> PathBuf {
+    let configured = || config.and_then(|config| config.site.data.clone()).map(PathBuf::from);
+    state.data.clone().or_else(configured).unwrap_or_else(|| ".burrow".into())
+}
+
+/// First arguments of a worker process: this executable plays it.
+pub(crate) fn worker_program() -> Result<Vec<std::ffi::OsString>, Failure> {
+    let me = std::env::current_exe().map_err(|error| Failure::infrastructure(format!("this program cannot find itself: {error}")))?;
+    Ok(vec![me.into_os_string(), "buildlet".into()])
+}
+
+async fn serve(chosen: Chosen, state: &StateArgs) -> Result<ExitCode, Failure> {
+    let Chosen { config, path, what } = chosen;
+    let data = data_folder(state, Some(&config));
+    let listen = state.listen.clone().or_else(|| config.site.listen.clone()).unwrap_or_else(|| "127.0.0.1:8080".into());
+    let acceptor = config.site.tls.as_ref().map(tls::acceptor).transpose()?;
+    let token = admin_token(&config).await?;
+    // Bound before anything is started, so that a port in use leaves nothing behind.
+    let (listener, address) = bind(&listen, acceptor.is_some() && token.is_some()).await?;
+    let access = Access { token_hash: token.as_deref().map(Access::hash), loopback: address.ip().is_loopback() };
+
+    let options = Options {
+        config,
+        reload: path,
+        data: data.clone(),
+        database: state.database.clone(),
+        worker_program: worker_program()?,
+        clock: SystemClock::shared(),
+        poll: true,
+    };
+    let farm = Farm::start(options).await?;
+    let scheme = if acceptor.is_some() { "https" } else { "http" };
+    eprintln!("Burrow builds {what}.");
+    eprintln!("Open {scheme}://{address}/ in a browser. State is in {}; Ctrl-C stops.", data.display());
+
+    let (end, ended) = watch::channel(false);
+    let shutdown = {
+        let mut ended = ended.clone();
+        async move {
+            let _ = ended.wait_for(|end| *end).await;
+        }
+    };
+    let server = match acceptor {
+        None => {
+            let farm = Arc::clone(&farm);
+            tokio::spawn(async move { farm.serve(listener, access, shutdown).await })
+        }
+        Some(acceptor) => {
+            let listener = tls::Listener::new(listener, acceptor).map_err(Failure::infrastructure)?;
+            let router = farm.router(access);
+            tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(shutdown).await })
+        }
+    };
+    let how = until_told(&farm).await?;
+    end.send_replace(true);
+    // Pages that are being read may end; streams of events end with the server, at the latest now.
+    server.abort();
+    match how {
+        Stop::Drained => farm.stop(true).await,
+        Stop::AtOnce => farm.stop(false).await,
+        Stop::LockLost => {
+            return Err(Failure::infrastructure("another coordinator took over the database; this one has stopped"));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+enum Stop {
+    /// Nothing runs any more.
+    Drained,
+    /// What runs is left to its workers; the next start takes it up.
+    AtOnce,
+    /// Another coordinator holds the database.
+    LockLost,
+}
+
+/// Waits for Ctrl-C (finish what runs), again Ctrl-C or SIGTERM (stop at once), or the loss of the database.
+async fn until_told(farm: &Arc<Farm>) -> Result<Stop, Failure> {
+    let no_signals = |error: std::io::Error| Failure::infrastructure(format!("signals cannot be received: {error}"));
+    let mut interrupts = Interrupts::new().map_err(no_signals)?;
+    let mut health = farm.db().health();
+    let mut draining = None;
+    loop {
+        tokio::select! {
+            told = interrupts.next() => match (told, &draining) {
+                (Told::Interrupt, None) => {
+                    eprintln!("Finishing the running builds; nothing new begins. Ctrl-C again stops at once; nothing is lost.");
+                    let farm = Arc::clone(farm);
+                    draining = Some(tokio::spawn(async move { farm.drain().await }));
+                }
+                _ => {
+                    eprintln!("Stopped. Running builds go on in their workers and are taken up at the next start.");
+                    return Ok(Stop::AtOnce);
+                }
+            },
+            () = finished(&mut draining) => {
+                eprintln!("Stopped; nothing runs any more.");
+                return Ok(Stop::Drained);
+            }
+            lost = health.wait_for(|health| *health == Health::LockLost) => {
+                if lost.is_ok() {
+                    return Ok(Stop::LockLost);
+                }
+                return Err(Failure::infrastructure("the database writer has stopped; see the log above"));
+            }
+        }
+    }
+}
+
+async fn finished(draining: &mut Option<tokio::task::JoinHandle<()>>) {
+    match draining {
+        Some(task) => {
+            let _ = task.await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+enum Told {
+    Interrupt,
+    Terminate,
+}
+
+#[cfg(unix)]
+struct Interrupts {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Interrupts {
+    fn new() -> std::io::Result<Interrupts> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Interrupts { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.interrupt.recv() => Told::Interrupt,
+            _ = self.terminate.recv() => Told::Terminate,
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Interrupts;
+
+#[cfg(not(unix))]
+impl Interrupts {
+    fn new() -> std::io::Result<Interrupts> {
+        Ok(Interrupts)
+    }
+
+    async fn next(&mut self) -> Told {
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => Told::Interrupt,
+            Err(_) => Told::Terminate,
+        }
+    }
+}
+
+async fn admin_token(config: &Config) -> Result<Option<String>, Failure> {
+    let Some(name) = &config.site.admin_token else { return Ok(None) };
+    let Some(secret) = config.secrets.get(name) else { return Err(Failure::usage(format!("admin_token: there is no secret {name:?}"))) };
+    let text = secret.text(std::path::Path::new("."), |name| std::env::var(name).ok()).await.map_err(Failure::usage)?;
+    Ok(Some(text.reveal().to_owned()))
+}
+
+/// Listens; beyond this machine only with TLS and a token (`guarded`).
+async fn bind(listen: &str, guarded: bool) -> Result<(TcpListener, SocketAddr), Failure> {
+    let candidates: Vec<SocketAddr> = tokio::net::lookup_host(listen)
+        .await
+        .map_err(|error| Failure::usage(format!("--listen {listen}: {error}; an address looks like 127.0.0.1:8080")))?
+        .collect();
+    if !guarded && let Some(open) = candidates.iter().find(|address| !address.ip().is_loopback()) {
+        return Err(Failure::usage(format!(
+            "{open} can be reached from other machines: that needs `tls` and `admin_token` in the [site] table of a configuration (see docs/configuration.md). \
+             For this machine alone use --listen 127.0.0.1:{}",
+            open.port()
+        )));
+    }
+    let listener = TcpListener::bind(&*candidates).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => Failure::infrastructure(format!(
+            "{listen} is in use, perhaps by another Burrow; stop that, or choose another address, for example --listen 127.0.0.1:0"
+        )),
+        _ => Failure::infrastructure(format!("cannot listen on {listen}: {error}")),
+    })?;
+    let address = listener.local_addr().map_err(Failure::infrastructure)?;
+    Ok((listener, address))
+}
