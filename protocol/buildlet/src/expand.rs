@@ -58,9 +58,8 @@ fn replace_variables(element: &str, path: &str, work_dir: &str) -> String {
     while let Some(at) = rest.find('$') {
         let (before, from) = rest.split_at(at);
         out.push_str(before);
-        let replaced = [("$PATH", path), ("$WORKDIR", work_dir), ("$EMPTY", "")]
-            .iter()
-            .find_map(|(name, value)| from.strip_prefix(name).map(|after| (*value, after)));
+        let replaced =
+            [("$PATH", path), ("$WORKDIR", work_dir), ("$EMPTY", "")].iter().find_map(|(name, value)| from.strip_prefix(name).map(|after| (*value, after)));
         if let Some((value, after)) = replaced {
             out.push_str(value);
             rest = after;

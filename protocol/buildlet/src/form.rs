@@ -83,11 +83,8 @@ fn unescape(bytes: &[u8]) -> Option<String> {
             _ => return None,
         }
     }
-    let spaced: Cow<'_, [u8]> = if bytes.contains(&b'+') {
-        Cow::Owned(bytes.iter().map(|&b| if b == b'+' { b' ' } else { b }).collect())
-    } else {
-        Cow::Borrowed(bytes)
-    };
+    let spaced: Cow<'_, [u8]> =
+        if bytes.contains(&b'+') { Cow::Owned(bytes.iter().map(|&b| if b == b'+' { b' ' } else { b }).collect()) } else { Cow::Borrowed(bytes) };
     Some(percent_decode(&spaced).decode_utf8_lossy().into_owned())
 }
 

@@ -26,8 +26,7 @@ pub mod types;
 
 pub use path::{PathError, check_path};
 pub use types::{
-    BurrowStatus, ErrorBody, ExecRequest, ExecState, ExecStatus, Network, PrepareReply, PrepareRequest, Status, StoppedBy, TreeState,
-    valid_execution_id,
+    BurrowStatus, ErrorBody, ExecRequest, ExecState, ExecStatus, Network, PrepareReply, PrepareRequest, Status, StoppedBy, TreeState, valid_execution_id,
 };
 
 /// The version number which `GET /status` reports; Go coordinators ask for at least 23 (spec buildlet.md §1).

@@ -186,7 +186,5 @@ pub struct TreeState {
 /// Whether `id` may name an execution: 1–100 characters of `A–Z a–z 0–9 . _ -`, not starting with a dot.
 #[must_use]
 pub fn valid_execution_id(id: &str) -> bool {
-    (1..=100).contains(&id.len())
-        && !id.starts_with('.')
-        && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    (1..=100).contains(&id.len()) && !id.starts_with('.') && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }

@@ -56,10 +56,7 @@ fn listing_lines_have_the_known_bytes() {
     let sha1 = Some("a9993e364706816aba3e25717850c26c9cd0d89d".to_owned());
     Line { mode: GoMode::regular(0o644), name: "src/a".into(), file: Some(FileInfo { size: 3, modified: 1_700_000_000, sha1 }) }.write(&mut out);
     Line { mode: GoMode::from_posix(0o120777), name: "l".into(), file: None }.write(&mut out);
-    assert_eq!(
-        out,
-        "drwxr-xr-x\tsrc/\n-rw-r--r--\tsrc/a\t3\t2023-11-14T22:13:20Z\ta9993e364706816aba3e25717850c26c9cd0d89d\nLrwxrwxrwx\tl\n"
-    );
+    assert_eq!(out, "drwxr-xr-x\tsrc/\n-rw-r--r--\tsrc/a\t3\t2023-11-14T22:13:20Z\ta9993e364706816aba3e25717850c26c9cd0d89d\nLrwxrwxrwx\tl\n");
     for bad in ["", "x", "-rw-r--r--\ta", "-rw-r--r--\ta\t-1\t2023-11-14T22:13:20Z", "-rw-r--r--\ta\t1\t2023-02-30T22:13:20Z", "drwxr-xr-x\tsrc"] {
         assert!(Line::parse(bad).is_err(), "{bad}");
     }
@@ -118,15 +115,7 @@ fn forms_take_scalars_from_both_places_and_lists_from_the_body() {
     let body = Fields::parse(b"cmd=a%20b&cmdArg=1&cmdArg=+2&bad=%zz&env=K%3DV&x;y=1");
     let query = Fields::parse(b"dir=src&mode=sys&cmd=ignored&cmdArg=ignored&debug=T");
     let form = ExecForm::from_fields(&body, &query);
-    let want = ExecForm {
-        cmd: "a b".into(),
-        system: true,
-        dir: "src".into(),
-        args: strings(&["1", " 2"]),
-        env: strings(&["K=V"]),
-        path: vec![],
-        debug: true,
-    };
+    let want = ExecForm { cmd: "a b".into(), system: true, dir: "src".into(), args: strings(&["1", " 2"]), env: strings(&["K=V"]), path: vec![], debug: true };
     assert_eq!(form, want);
     assert_eq!(ExecForm { cmd: "x".into(), ..Default::default() }.encode(), "cmd=x&mode=&dir=&debug=false");
 }

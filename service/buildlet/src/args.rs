@@ -46,8 +46,7 @@ Flags take one or two dashes, and values after a space or an equals sign.
 
 /// Runs the worker with command-line arguments (without the program's name) to its end.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let environment: BTreeMap<String, String> =
-        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
+    let environment: BTreeMap<String, String> = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
     let config = match parse(args, environment) {
         Ok(Parsed::Run(config)) => *config,
         Ok(Parsed::Print(text)) => {
@@ -93,8 +92,20 @@ enum Parsed {
     Print(String),
 }
 
-const TEXT_FLAGS: [&str; 12] =
-    ["listen", "coordinator", "reverse-type", "enroll", "hostname", "workdir", "state-dir", "ca", "exit-when-idle", "health-addr", "gomote-server-addr", "ssh-port"];
+const TEXT_FLAGS: [&str; 12] = [
+    "listen",
+    "coordinator",
+    "reverse-type",
+    "enroll",
+    "hostname",
+    "workdir",
+    "state-dir",
+    "ca",
+    "exit-when-idle",
+    "health-addr",
+    "gomote-server-addr",
+    "ssh-port",
+];
 const BOOL_FLAGS: [&str; 7] = ["halt", "reboot", "debug", "dev", "swarming-bot", "version", "help"];
 
 /// Splits arguments into names and values.

@@ -15,7 +15,7 @@ use crate::workdir::WorkDir;
 pub(crate) enum CommandError {
     #[error("requires 'cmd' parameter")]
     NoCommand,
-    #[error("command {0:?} not found")]
+    #[error("invalid 'cmd' parameter: command {0:?} not found")]
     NotFound(String),
     #[error("no sys-mode command can be relative to the work directory")]
     SystemRelative,
@@ -37,10 +37,37 @@ impl CommandError {
 
 /// Variables of the worker's own environment that an execution inherits; everything else is the request's business.
 const KEPT: [&str; 30] = [
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "LD_LIBRARY_PATH", "XDG_RUNTIME_DIR",
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LANGUAGE",
+    "TZ",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "LD_LIBRARY_PATH",
+    "XDG_RUNTIME_DIR",
     // Windows cannot start most programs without these.
-    "SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "PROGRAMDATA", "PROGRAMFILES", "NUMBER_OF_PROCESSORS", "PROCESSOR_ARCHITECTURE",
+    "SYSTEMROOT",
+    "SYSTEMDRIVE",
+    "WINDIR",
+    "COMSPEC",
+    "PATHEXT",
+    "USERPROFILE",
+    "APPDATA",
+    "LOCALAPPDATA",
+    "PROGRAMDATA",
+    "PROGRAMFILES",
+    "NUMBER_OF_PROCESSORS",
+    "PROCESSOR_ARCHITECTURE",
 ];
 
 /// The environment the worker was started with, cleaned once.
@@ -104,7 +131,11 @@ pub(crate) fn classic(form: &ExecForm, base: &BaseEnv, work: &WorkDir, bootstrap
     } else {
         (program, form.args.clone())
     };
-    let line = form.debug.then(|| format!(":: Running {} with args {} and env {} in dir {}\n\n", program.display(), go_list(&args), go_list(&env), dir.display()));
+    let line = form.debug.then(|| {
+        // Go's argument list begins with the program itself.
+        let all: Vec<String> = std::iter::once(program.display().to_string()).chain(args.iter().cloned()).collect();
+        format!(":: Running {} with args {} and env {} in dir {}\n\n", program.display(), go_list(&all), go_list(&env), dir.display())
+    });
     Ok((SpawnSpec { program, args, env, dir, limits: Limits::default(), cut_network: false, cookie: String::new() }, line))
 }
 

@@ -87,12 +87,7 @@ impl Executions {
     }
 
     /// Starts an execution, or finds the one that is there. `prepare` makes the request ready; its refusal is a start that failed.
-    pub(crate) fn put(
-        self: &Arc<Self>,
-        id: &str,
-        request: ExecRequest,
-        prepare: impl FnOnce(&ExecRequest) -> Result<SpawnSpec, String>,
-    ) -> io::Result<Put> {
+    pub(crate) fn put(self: &Arc<Self>, id: &str, request: ExecRequest, prepare: impl FnOnce(&ExecRequest) -> Result<SpawnSpec, String>) -> io::Result<Put> {
         let mut known = self.known();
         if let Some(there) = known.get(id) {
             return Ok(if there.request == request { Put::AlreadyThere(Arc::clone(there)) } else { Put::OtherRequest });

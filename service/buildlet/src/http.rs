@@ -38,7 +38,8 @@ where
         }
     });
     // Without a date, so that the 101 of `/connect-ssh` has exactly the lines its clients know.
-    let connection = hyper::server::conn::http1::Builder::new().title_case_headers(true).auto_date_header(false).serve_connection(TokioIo::new(io), service).with_upgrades();
+    let connection =
+        hyper::server::conn::http1::Builder::new().title_case_headers(true).auto_date_header(false).serve_connection(TokioIo::new(io), service).with_upgrades();
     tokio::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
@@ -121,9 +122,7 @@ async fn route(worker: &Arc<Worker>, password: Option<&Secret>, request: Request
         "/prepare" | "/tree" => json_error(StatusCode::METHOD_NOT_ALLOWED, "use POST here"),
         path => match path.strip_prefix("/executions") {
             Some("") => modern::executions(worker, method, "", &query, body).await,
-            Some(rest) if rest.starts_with('/') => {
-                modern::executions(worker, method, rest.trim_start_matches('/'), &query, body).await
-            }
+            Some(rest) if rest.starts_with('/') => modern::executions(worker, method, rest.trim_start_matches('/'), &query, body).await,
             _ => reply(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n"),
         },
     }
@@ -145,11 +144,8 @@ fn authorized(headers: &HeaderMap, password: &Secret) -> bool {
 
 /// Reads a form body. As in Go, a body of another type counts as no form; it is read all the same, so that the client can go on.
 async fn form(headers: &HeaderMap, body: Incoming) -> Result<Fields, Box<Reply>> {
-    let bytes = Limited::new(body, MAX_FORM)
-        .collect()
-        .await
-        .map_err(|e| Box::new(error(StatusCode::BAD_REQUEST, format!("the form cannot be read: {e}"))))?
-        .to_bytes();
+    let bytes =
+        Limited::new(body, MAX_FORM).collect().await.map_err(|e| Box::new(error(StatusCode::BAD_REQUEST, format!("the form cannot be read: {e}"))))?.to_bytes();
     let form = headers
         .get(CONTENT_TYPE)
         .and_then(|v| v.to_str().ok())

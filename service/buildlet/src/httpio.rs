@@ -214,7 +214,11 @@ impl Heads {
     fn pass(&mut self, limit: u64) -> u64 {
         let n = usize::try_from(limit).unwrap_or(usize::MAX).min(self.raw.len());
         let part = self.raw.split_to(n);
-        if self.ready.is_empty() { self.ready = part } else { self.ready.extend_from_slice(&part) }
+        if self.ready.is_empty() {
+            self.ready = part
+        } else {
+            self.ready.extend_from_slice(&part)
+        }
         n as u64
     }
 

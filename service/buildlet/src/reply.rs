@@ -34,7 +34,12 @@ enum Content {
     /// The first piece may have been taken to see whether there is one.
     Pieces(Option<io::Result<Frame<Bytes>>>, Pieces),
     /// A command that starts once the head is on its way.
-    Deferred { begun: bool, start: Option<Box<dyn FnOnce() + Send>>, pieces: Pieces, on_drop: Option<Box<dyn FnOnce() + Send>> },
+    Deferred {
+        begun: bool,
+        start: Option<Box<dyn FnOnce() + Send>>,
+        pieces: Pieces,
+        on_drop: Option<Box<dyn FnOnce() + Send>>,
+    },
 }
 
 impl ReplyBody {

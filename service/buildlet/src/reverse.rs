@@ -240,7 +240,8 @@ async fn enroll(reverse: &Reverse, token: &Secret, token_sha256: String, file: &
     if status != StatusCode::OK {
         return Err(fatal(format!("the coordinator refused the enrolment: {status} {}", String::from_utf8_lossy(&body).trim())));
     }
-    let EnrollReply { machine, secret } = serde_json::from_slice(&body).map_err(|e| fatal(format!("the coordinator's answer to the enrolment cannot be read: {e}")))?;
+    let EnrollReply { machine, secret } =
+        serde_json::from_slice(&body).map_err(|e| fatal(format!("the coordinator's answer to the enrolment cannot be read: {e}")))?;
     let machine = Machine { machine, secret, certificate: certificate.to_ascii_lowercase(), token_sha256 };
     save(&machine, file).map_err(RunError::io(format!("writing {}", file.display())))?;
     tracing::info!(machine.id = %machine.machine, "This machine is enrolled.");

@@ -28,7 +28,11 @@ pub(crate) fn is_escape(e: &io::Error) -> bool {
 }
 
 fn file_error(name: &str, e: io::Error) -> UntarError {
-    if is_escape(&e) { UntarError::Archive(format!("{name}: the path leads out of the work directory")) } else { io::Error::new(e.kind(), format!("{name}: {e}")).into() }
+    if is_escape(&e) {
+        UntarError::Archive(format!("{name}: the path leads out of the work directory"))
+    } else {
+        io::Error::new(e.kind(), format!("{name}: {e}")).into()
+    }
 }
 
 /// Extracts a tar.gz into `dir` (relative to the work directory, `.` for itself).

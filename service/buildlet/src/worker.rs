@@ -73,7 +73,7 @@ impl Worker {
             cookie_prefix,
             owns_process: config.owns_process,
             bootstrap: OnceLock::new(),
-            inherited_bootstrap: config.environment.get("GOROOT_BOOTSTRAP").cloned(),
+            inherited_bootstrap: config.environment.get("GOROOT_BOOTSTRAP").filter(|b| !b.is_empty()).cloned(),
             exec_number: AtomicU64::new(1),
             _lock: lock,
         })

@@ -44,7 +44,7 @@ fn every_endpoint_answers_with_the_known_status_and_body() {
         ("POST", "/removeall?path=missing/x", 200, ""),
         ("GET", "/exec", 400, "requires POST method\n"),
         ("POST", "/exec", 400, "requires 'cmd' parameter\n"),
-        ("POST", "/exec?cmd=nosuchprogram", 422, "command \"nosuchprogram\" not found\n"),
+        ("POST", "/exec?cmd=nosuchprogram", 422, "invalid 'cmd' parameter: command \"nosuchprogram\" not found\n"),
         ("POST", "/exec?cmd=bin/x&mode=sys", 400, "no sys-mode command can be relative to the work directory\n"),
         ("GET", "/halt", 400, "requires POST method\n"),
     ];
@@ -271,7 +271,10 @@ fn environment_and_directory_are_those_of_the_reference_without_the_secrets() {
     assert_eq!(server.ask("PUT", "/write?path=env&mode=493", b"#!/bin/sh\necho mine\n").status, 200);
     client.exec("cmd=env&debug=1");
     let text = client.answer().text();
-    assert!(text.starts_with(&format!(":: Running {work}/env with args [] and env [\"")) && text.ends_with(&format!("in dir {work}\n\nmine\n")), "{text}");
+    assert!(
+        text.starts_with(&format!(":: Running {work}/env with args [\"{work}/env\"] and env [\"")) && text.ends_with(&format!("in dir {work}\n\nmine\n")),
+        "{text}"
+    );
     client.exec("cmd=env&mode=sys");
     assert!(client.answer().text().contains("PATH="));
 }

@@ -200,7 +200,8 @@ fn memory_and_process_limits_hold_for_the_whole_tree() {
 #[test]
 fn a_cut_network_leaves_only_loopback() {
     let server = Server::start();
-    let mut request = sh("cat /proc/net/dev | tail -n +3 | cut -d: -f1; cat /sys/class/net/lo/flags 2>/dev/null; ip -o addr 2>/dev/null | wc -l; exec 3<>/dev/null");
+    let mut request =
+        sh("cat /proc/net/dev | tail -n +3 | cut -d: -f1; cat /sys/class/net/lo/flags 2>/dev/null; ip -o addr 2>/dev/null | wc -l; exec 3<>/dev/null");
     request["network"] = json!("none");
     let (_, state) = put(&server, "cut", 60_000, &request);
     if state["error"].as_str().is_some_and(|e| e.contains("network could not be cut")) {
@@ -289,7 +290,10 @@ fn the_next_commit_costs_only_its_difference_and_leaves_no_empty_directories() {
     let server = Server::start();
     tree(&server, "", "c1", commit().finish());
     assert_eq!(tree(&server, "c0", "c2", Tar::default().finish()).0, 409);
-    let difference = Tar::default().entry(".burrow-delete", EntryType::Regular, 0o644, 0, "", b"a/b/three.go\0hard.go\0missing\0").file("a/four.go", "four").script("go.mod", "now a script\n");
+    let difference = Tar::default()
+        .entry(".burrow-delete", EntryType::Regular, 0o644, 0, "", b"a/b/three.go\0hard.go\0missing\0")
+        .file("a/four.go", "four")
+        .script("go.mod", "now a script\n");
     let answer = server.connect().ask("POST", "/tree?dir=src&base=c1&want=c2", &["Content-Encoding: gzip"], &difference.gz());
     assert_eq!(answer.text(), r#"{"tree":"c2","dirty":[]}"#);
     let now = listing(&server);
@@ -322,7 +326,13 @@ fn a_tar_that_breaks_off_leaves_an_unknown_tree() {
     assert_eq!(tree(&server, "c1", "c2", Tar::default().finish()).0, 409);
     assert_eq!(prepare(&server), json!({"tree": null, "dirty": []}));
     assert_eq!(listing(&server), "");
-    for bad in [Tar::default().file("../x", ""), Tar::default().file("/x", ""), Tar::default().file("a/../b", ""), Tar::default().link(EntryType::Fifo, "f", ""), Tar::default().link(EntryType::Link, "l", "missing")] {
+    for bad in [
+        Tar::default().file("../x", ""),
+        Tar::default().file("/x", ""),
+        Tar::default().file("a/../b", ""),
+        Tar::default().link(EntryType::Fifo, "f", ""),
+        Tar::default().link(EntryType::Link, "l", "missing"),
+    ] {
         assert_eq!(tree(&server, "", "bad", bad.finish()).0, 400);
     }
 }

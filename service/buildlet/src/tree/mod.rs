@@ -59,8 +59,7 @@ impl Trees {
 
     fn file(&self, dir: &str) -> PathBuf {
         // Any path makes a name: bytes other than letters and digits as hex.
-        let name: String =
-            dir.bytes().map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("_{b:02x}") }).collect();
+        let name: String = dir.bytes().map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("_{b:02x}") }).collect();
         let name = if name.len() > 200 { crate::worker::short_hash(dir.as_bytes()) } else { name };
         self.state.join(name).with_extension("tree")
     }

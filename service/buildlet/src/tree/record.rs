@@ -43,8 +43,14 @@ pub(super) struct DirNode {
 #[derive(Debug, PartialEq)]
 pub(super) enum Node {
     Dir(DirNode),
-    File { stamp: Stamp, hash: Hash },
-    Link { stamp: Stamp, target: Box<[u8]> },
+    File {
+        stamp: Stamp,
+        hash: Hash,
+    },
+    Link {
+        stamp: Stamp,
+        target: Box<[u8]>,
+    },
     /// Missing or changed; to be sent again.
     Dirty,
 }
