@@ -1,7 +1,7 @@
 //! What went wrong, for programs (RFC 9457) and for people.
 
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 
 use crate::{Kind, Rendered};
 
@@ -33,5 +33,14 @@ impl Problem {
             "type": "about:blank", "title": self.title(), "status": self.status.as_u16(), "detail": self.detail, "remedy": self.remedy,
         });
         Rendered::new(Kind::ProblemJson, body.to_string()).with_status(self.status).answer(request)
+    }
+}
+
+/// Travels as an extension of an empty answer, so that one layer can show it the way the reader wants.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut answer = self.status.into_response();
+        answer.extensions_mut().insert(self);
+        answer
     }
 }

@@ -1,5 +1,6 @@
 //! Texts of pages: escaping, durations, ages, times.
 
+use std::borrow::Borrow;
 use std::fmt::Write as _;
 
 /// Appends `text` with the five characters escaped that mean something in HTML.
@@ -100,7 +101,8 @@ pub fn clock(ms: i64) -> String {
 }
 
 /// A `<time>` element that reads as an age, with the moment as its tooltip; the script keeps it up to date.
-pub fn time_html(at_ms: i64, now_ms: i64) -> String {
+pub fn time_html(at_ms: impl Borrow<i64>, now_ms: impl Borrow<i64>) -> String {
+    let (at_ms, now_ms) = (*at_ms.borrow(), *now_ms.borrow());
     let mut out = String::with_capacity(96);
     let _ = write!(out, "<time data-ago datetime=\"{}\" title=\"{}\">{}</time>", rfc3339(at_ms), calendar(at_ms), ago(now_ms - at_ms));
     out
@@ -113,8 +115,8 @@ pub fn time_html(at_ms: i64, now_ms: i64) -> String {
 /// assert_eq!(bytes(900), "900 B");
 /// assert_eq!(bytes(1_500_000), "1.4 MiB");
 /// ```
-pub fn bytes(n: i64) -> String {
-    let n = n.max(0) as f64;
+pub fn bytes(n: impl Borrow<i64>) -> String {
+    let n = (*n.borrow()).max(0) as f64;
     match n {
         n if n < 1024.0 => format!("{n} B"),
         n if n < 1024.0 * 1024.0 => format!("{:.1} KiB", n / 1024.0),

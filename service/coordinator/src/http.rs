@@ -30,6 +30,7 @@ use crate::{api, legacy, pages, sse};
 
 pub use access::Access;
 pub use logs::body_of;
+pub(crate) use logs::by_hash as log_by_hash;
 
 /// What the pages need to know about the installation.
 #[derive(Debug, Clone, Default)]
@@ -69,7 +70,15 @@ impl Site {
     /// Over the rows of `db` and the running coordinator.
     pub fn new(db: Db, control: Arc<dyn Control>, clock: SharedClock, settings: Settings) -> Arc<Site> {
         let feed = Feed::new(&*control);
-        Arc::new(Site { control, clock, settings, boards: Boards::new(Results::new(db)), feed, cache: PageCache::default(), line_counts: pages::LineCounts::default() })
+        Arc::new(Site {
+            control,
+            clock,
+            settings,
+            boards: Boards::new(Results::new(db)),
+            feed,
+            cache: PageCache::default(),
+            line_counts: pages::LineCounts::default(),
+        })
     }
 
     /// The running coordinator.

@@ -23,9 +23,10 @@ pub(crate) use build::{build, build_view, log_lines};
 pub(crate) use builder::{builder, builders};
 pub(crate) use commit::{commit, commit_view};
 pub(crate) use forms::{cancel, drain, retry};
-pub(crate) use grid::{Filter, grid, project, repo};
+pub(crate) use grid::{Filter, grid, project, repo, with_machines};
 pub(crate) use lists::{machines, queue, queue_view};
 pub use log_view::LineCounts;
+pub(crate) use log_view::lines_of;
 pub(crate) use overview::{front, front_json};
 
 /// Everything in a path segment that must be written as `%xx`.
@@ -88,7 +89,9 @@ impl Page<'_> {
 
 /// Renders a template into the middle of a page. Writing into a string cannot fail, so an error is a bug and is shown as what it is.
 fn middle(template: &impl Template) -> Result<String, Problem> {
-    template.render().map_err(|error| Problem::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, format!("The page could not be rendered: {error}."), "This is a bug; please report it."))
+    template.render().map_err(|error| {
+        Problem::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, format!("The page could not be rendered: {error}."), "This is a bug; please report it.")
+    })
 }
 
 #[derive(Template)]

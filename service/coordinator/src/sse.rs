@@ -107,11 +107,15 @@ impl Interest {
         match change {
             Change::Build { build, repo, branch, .. } => match self.build {
                 Some(only) => build.0 == only,
-                None => self.repo.as_ref().is_none_or(|only| only == repo) && (self.branch.is_none() || branch.is_empty() || self.branch.as_deref() == Some(branch)),
+                None => {
+                    self.repo.as_ref().is_none_or(|only| only == repo) && (self.branch.is_none() || branch.is_empty() || self.branch.as_deref() == Some(branch))
+                }
             },
             Change::Step { build, .. } => self.build == Some(build.0),
             Change::Source { repo, branch } => {
-                self.build.is_none() && self.repo.as_ref().is_none_or(|only| only == repo) && (self.branch.is_none() || branch.is_empty() || self.branch.as_deref() == Some(branch))
+                self.build.is_none()
+                    && self.repo.as_ref().is_none_or(|only| only == repo)
+                    && (self.branch.is_none() || branch.is_empty() || self.branch.as_deref() == Some(branch))
             }
             Change::Machines => self.build.is_none() && self.repo.is_none(),
             Change::Config => true,

@@ -95,10 +95,8 @@ pub(super) async fn login(State(site): State<Arc<Site>>, headers: HeaderMap, For
     let next = if login.next.starts_with('/') && !login.next.starts_with("//") && !login.next.contains(['\\', '\r', '\n']) { login.next.as_str() } else { "/" };
     let secure = if site.settings().public_url.starts_with("https:") { "; Secure" } else { "" };
     let cookie = format!("{COOKIE_NAME}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000{secure}");
-    let pairs: Vec<(HeaderName, HeaderValue)> = [(LOCATION, next), (SET_COOKIE, cookie.as_str())]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, HeaderValue::from_str(value).ok()?)))
-        .collect();
+    let pairs: Vec<(HeaderName, HeaderValue)> =
+        [(LOCATION, next), (SET_COOKIE, cookie.as_str())].into_iter().filter_map(|(name, value)| Some((name, HeaderValue::from_str(value).ok()?))).collect();
     let mut answer = StatusCode::SEE_OTHER.into_response();
     answer.headers_mut().extend(pairs);
     answer

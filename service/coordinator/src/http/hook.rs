@@ -25,7 +25,11 @@ pub(super) async fn push(State(site): State<Arc<Site>>, Path(repo): Path<String>
     match site.settings().hook_secrets.get(&repo) {
         Some(secret) => {
             if !signed(secret, &headers, &body) {
-                return Err(Problem::new(StatusCode::FORBIDDEN, "The signature does not fit the hook's secret.", "Set the same secret at the sender and in the repository's 'hook' setting."));
+                return Err(Problem::new(
+                    StatusCode::FORBIDDEN,
+                    "The signature does not fit the hook's secret.",
+                    "Set the same secret at the sender and in the repository's 'hook' setting.",
+                ));
             }
         }
         None if site.settings().access.may_write(&headers) => {}
@@ -55,7 +59,9 @@ fn signed(secret: &str, headers: &HeaderMap, body: &[u8]) -> bool {
     if let Some(token) = text("x-gitlab-token") {
         return bool::from(token.as_bytes().ct_eq(secret.as_bytes()));
     }
-    let Some(signature) = text("x-hub-signature-256").and_then(|value| value.strip_prefix("sha256=")).or_else(|| text("x-gitea-signature")) else { return false };
+    let Some(signature) = text("x-hub-signature-256").and_then(|value| value.strip_prefix("sha256=")).or_else(|| text("x-gitea-signature")) else {
+        return false;
+    };
     let Some(signature) = unhex(signature) else { return false };
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else { return false };
     mac.update(body);

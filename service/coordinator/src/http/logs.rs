@@ -59,7 +59,7 @@ fn text(status: StatusCode, body: Body, pairs: &[(HeaderName, &str)]) -> Respons
 }
 
 /// `GET /log/{hash}`: what stands after the last slash is the hash (`dashboard.md` §4.8).
-pub(super) async fn by_hash(State(site): State<Arc<Site>>, Path(path): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
+pub(crate) async fn by_hash(State(site): State<Arc<Site>>, Path(path): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
     let hash = path.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
     if !(40..=64).contains(&hash.len()) || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(nothing("A log is named by the 40 digits of its hash.", "Follow the link on a build's page."));
@@ -98,7 +98,9 @@ enum Wanted {
 
 /// One range of bytes; several, or anything else, counts as "all", which RFC 9110 §14.2 allows.
 fn wanted(range: &str, length: u64) -> Wanted {
-    let Some((from, to)) = range.strip_prefix("bytes=").filter(|range| !range.contains(',')).and_then(|range| range.split_once('-')) else { return Wanted::All };
+    let Some((from, to)) = range.strip_prefix("bytes=").filter(|range| !range.contains(',')).and_then(|range| range.split_once('-')) else {
+        return Wanted::All;
+    };
     let (from, to) = (from.trim(), to.trim());
     let last = length.saturating_sub(1);
     match (from.parse::<u64>(), to.parse::<u64>()) {

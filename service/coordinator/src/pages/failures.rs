@@ -5,7 +5,7 @@
 
 /// Something that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// Test name, or what went wrong in one line.
     pub name: String,
     /// Whether `name` is the name of a test.
@@ -22,12 +22,13 @@ const MOST: usize = 25;
 const EXCERPT: usize = 14;
 
 /// Everything that failed, in the order of the log, each name once.
-pub fn find<S: AsRef<str>>(lines: &[S]) -> Vec<Finding> {
+pub(crate) fn find<S: AsRef<str>>(lines: &[S]) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
     for at in 0..lines.len() {
         let text = lines[at].as_ref();
         let Some((name, test, shape)) = judge(text) else { continue };
         let lines = excerpt(lines, at, shape);
+        let room = found.len() < MOST;
         match found.iter_mut().find(|known| known.name == name) {
             // A runner names a failure twice: once in passing and once with its output. The longer excerpt says more.
             Some(known) => {
@@ -35,7 +36,7 @@ pub fn find<S: AsRef<str>>(lines: &[S]) -> Vec<Finding> {
                     (known.at, known.lines) = (at, lines);
                 }
             }
-            None if found.len() < MOST => found.push(Finding { name, test, at, lines }),
+            None if room => found.push(Finding { name, test, at, lines }),
             None => break,
         }
     }
@@ -76,7 +77,8 @@ fn judge(line: &str) -> Option<(String, bool, Shape)> {
     if let Some(rest) = trimmed.strip_prefix("not ok ") {
         let name = rest.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start_matches([' ', '-']).trim();
         // TAP marks what is allowed to fail.
-        return (!name.contains("# TODO") && !name.contains("# SKIP")).then(|| (if name.is_empty() { rest.to_owned() } else { name.to_owned() }, true, Shape::Indented));
+        return (!name.contains("# TODO") && !name.contains("# SKIP"))
+            .then(|| (if name.is_empty() { rest.to_owned() } else { name.to_owned() }, true, Shape::Indented));
     }
     if let Some(rest) = line.strip_prefix("FAILED ") {
         return Some((word(rest), true, Shape::Neighbours));
@@ -99,7 +101,10 @@ fn judge(line: &str) -> Option<(String, bool, Shape)> {
         return Some((line.to_owned(), false, Shape::Neighbours));
     }
     let lower_starts = ["Error: ", "ERROR: ", "Traceback (most recent call last)", "AssertionError", "Segmentation fault", "fatal: "];
-    lower_starts.iter().any(|start| line.starts_with(start)).then(|| (line.to_owned(), false, if line.starts_with("Traceback") { Shape::Indented } else { Shape::Neighbours }))
+    lower_starts
+        .iter()
+        .any(|start| line.starts_with(start))
+        .then(|| (line.to_owned(), false, if line.starts_with("Traceback") { Shape::Indented } else { Shape::Neighbours }))
 }
 
 fn follow_up(name: &str) -> bool {
@@ -158,12 +163,18 @@ mod tests {
 
     #[test]
     fn c_tap_shell_and_python() {
-        assert_eq!(names("cc -c x.c\nx.c:3:1: error: unknown type name 'foo'\nmake: *** [Makefile:3: x.o] Error 1\n"), [("x.c:3:1: error: unknown type name 'foo'".into(), 1)]);
+        assert_eq!(
+            names("cc -c x.c\nx.c:3:1: error: unknown type name 'foo'\nmake: *** [Makefile:3: x.o] Error 1\n"),
+            [("x.c:3:1: error: unknown type name 'foo'".into(), 1)]
+        );
         assert_eq!(names("make: *** [Makefile:3: check] Error 1\n").len(), 1, "alone, it is all there is");
         assert_eq!(names("ok 1 - fine\nnot ok 2 - breaks\n  ---\n  message: no\nnot ok 3 # TODO later\n"), [("breaks".into(), 3)]);
         assert_eq!(names("FAIL: cache_keeps_index\nPASS: other\n"), [("cache_keeps_index".into(), 1)]);
         assert_eq!(names("FAILED tests/test_a.py::test_b - assert 1 == 2\n"), [("tests/test_a.py::test_b".into(), 1)]);
-        assert_eq!(names("Traceback (most recent call last):\n  File \"a.py\", line 1\n    x()\nNameError: x\nbye\n"), [("Traceback (most recent call last):".into(), 4)]);
+        assert_eq!(
+            names("Traceback (most recent call last):\n  File \"a.py\", line 1\n    x()\nNameError: x\nbye\n"),
+            [("Traceback (most recent call last):".into(), 4)]
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use burrow_results::Repo;
 use burrow_results::boards::Board;
@@ -25,7 +25,7 @@ const DENSE: usize = 18;
 
 /// The view's state in its address.
 #[derive(Debug, Clone, Default, Deserialize)]
-pub struct Filter {
+pub(crate) struct Filter {
     /// Globs, separated by commas.
     #[serde(default)]
     pub builders: String,
@@ -106,14 +106,13 @@ fn matches(glob: &[u8], name: &[u8]) -> bool {
 pub(crate) async fn find_repo(site: &Site, project: Option<&str>, name: &str) -> Result<Repo, Problem> {
     let repos = site.results().repos().await.map_err(database)?;
     let known = repos.iter().map(|repo| repo.name.as_str()).collect::<Vec<_>>().join(", ");
-    repos
-        .into_iter()
-        .find(|repo| repo.name == name && project.is_none_or(|project| repo.project == project))
-        .ok_or_else(|| nothing(format!("No repository is called {name:?}."), if known.is_empty() { "None is configured yet.".into() } else { format!("There is: {known}.") }))
+    repos.into_iter().find(|repo| repo.name == name && project.is_none_or(|project| repo.project == project)).ok_or_else(|| {
+        nothing(format!("No repository is called {name:?}."), if known.is_empty() { "None is configured yet.".into() } else { format!("There is: {known}.") })
+    })
 }
 
 /// `GET /p/{project}`.
-pub async fn project(State(site): State<Arc<Site>>, Path(project): Path<String>) -> Result<Response, Problem> {
+pub(crate) async fn project(State(site): State<Arc<Site>>, Path(project): Path<String>) -> Result<Response, Problem> {
     let repos = site.results().repos().await.map_err(database)?;
     match repos.iter().find(|repo| repo.project == project) {
         Some(repo) => Ok(Redirect::to(&grid_url(&repo.project, &repo.name, &repo.main_branch)).into_response()),
@@ -122,7 +121,7 @@ pub async fn project(State(site): State<Arc<Site>>, Path(project): Path<String>)
 }
 
 /// `GET /p/{project}/{repo}`.
-pub async fn repo(State(site): State<Arc<Site>>, Path((project, repo)): Path<(String, String)>) -> Result<Response, Problem> {
+pub(crate) async fn repo(State(site): State<Arc<Site>>, Path((project, repo)): Path<(String, String)>) -> Result<Response, Problem> {
     let repo = find_repo(&site, Some(&project), &repo).await?;
     Ok(Redirect::to(&grid_url(&repo.project, &repo.name, &repo.main_branch)).into_response())
 }
@@ -153,7 +152,7 @@ impl View<'_> {
 }
 
 /// `GET /p/{project}/{repo}/{branch}`, with `.json` for the same as data.
-pub async fn grid(
+pub(crate) async fn grid(
     State(site): State<Arc<Site>>,
     Path((project, name, branch)): Path<(String, String, String)>,
     Query(filter): Query<Filter>,
@@ -165,10 +164,14 @@ pub async fn grid(
         let repo = find_repo(&site, Some(&project), &name).await?;
         let branches = site.results().branches(&repo.name, &repo.main_branch).await.map_err(database)?;
         // A branch may itself be called something.json.
-        let (branch, data) = if branches.iter().any(|known| known == branch) { (branch, crate::http::wants_json(&headers)) } else { json_ending(branch, &headers) };
+        let (branch, data) =
+            if branches.iter().any(|known| known == branch) { (branch, crate::http::wants_json(&headers)) } else { json_ending(branch, &headers) };
         let mut board = site.boards().board(&repo, branch, filter.before, filter.limit()).await.map_err(database)?;
         if board.rows.is_empty() && filter.before.is_none() && branch != repo.main_branch && !branches.iter().any(|known| known == branch) {
-            return Err(nothing(format!("{} has no branch {branch:?} here.", repo.name), "It may not be one of the branches that are configured to be built, or it was not fetched yet."));
+            return Err(nothing(
+                format!("{} has no branch {branch:?} here.", repo.name),
+                "It may not be one of the branches that are configured to be built, or it was not fetched yet.",
+            ));
         }
         let first = board.rows.first().map(|row| row.position);
         let full = (board.rows.len(), board.columns.len());
@@ -319,11 +322,6 @@ fn row_head(out: &mut String, board: &Board, row: &burrow_results::boards::Board
     out.push_str("</span>");
     out.push_str(&words::time_html(commit.time_s * 1000, now));
     out.push_str("</div>");
-}
-
-/// Refuses a limit or cursor that is not a number with the usual problem instead of axum's plain text.
-pub(crate) fn bad_query(error: &axum::extract::rejection::QueryRejection) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, error.body_text(), "Remove the parameter, or follow a link of the page.")
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use axum::response::Response;
 use burrow_results::view::Overview;
 use burrow_web::{Problem, words};
 
-use super::{Page, commit_url, grid_url, middle, segment, state};
+use super::{Page, grid_url, middle, segment, state};
 use crate::http::{Site, database, json, wants_json};
 use crate::legacy;
 
@@ -32,7 +32,7 @@ impl View<'_> {
 ///
 /// # Errors
 /// The database failed.
-pub async fn view(site: &Site) -> Result<Overview, Problem> {
+pub(crate) async fn view(site: &Site) -> Result<Overview, Problem> {
     let mut overview = site.boards().overview(12).await.map_err(database)?;
     let live = site.control().live();
     (overview.queued, overview.running) = (live.waiting.len(), live.running.len());
@@ -42,7 +42,7 @@ pub async fn view(site: &Site) -> Result<Overview, Problem> {
 }
 
 /// `GET /`: the classic dashboard when one of its parameters is there, else the overview.
-pub async fn front(State(site): State<Arc<Site>>, RawQuery(query): RawQuery, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+pub(crate) async fn front(State(site): State<Arc<Site>>, RawQuery(query): RawQuery, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
     if let Some(query) = query.as_deref().filter(|query| legacy::is_classic(query)) {
         return legacy::front(&site, query, &uri, &headers).await;
     }
@@ -58,6 +58,6 @@ pub async fn front(State(site): State<Arc<Site>>, RawQuery(query): RawQuery, uri
 }
 
 /// `GET /index.json`.
-pub async fn front_json(State(site): State<Arc<Site>>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+pub(crate) async fn front_json(State(site): State<Arc<Site>>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
     site.cached(&uri, &headers, async |_| json(&view(&site).await?)).await
 }

@@ -1,11 +1,16 @@
 //! States as people see them: a class for the colour, a short word for cells, a sentence's word elsewhere. The glyphs are in the stylesheet.
+//!
+//! Arguments are `impl Borrow` because templates hand out references and Rust code has values.
+
+use std::borrow::Borrow;
 
 use burrow_results::model::{AttemptState, BuildState, StepState};
 use burrow_web::words;
 
 /// Class of a cell or badge.
-pub fn class(state: BuildState, flaky: bool) -> &'static str {
-    match state {
+pub fn class(state: impl Borrow<BuildState>, flaky: impl Borrow<bool>) -> &'static str {
+    let flaky = *flaky.borrow();
+    match *state.borrow() {
         BuildState::Passed if flaky => "fl",
         BuildState::Passed => "p",
         BuildState::FailedTest => "ft",
@@ -21,8 +26,9 @@ pub fn class(state: BuildState, flaky: bool) -> &'static str {
 }
 
 /// Word of a cell.
-pub fn short(state: BuildState, flaky: bool) -> &'static str {
-    match state {
+pub fn short(state: impl Borrow<BuildState>, flaky: impl Borrow<bool>) -> &'static str {
+    let flaky = *flaky.borrow();
+    match *state.borrow() {
         BuildState::Passed if flaky => "flaky",
         BuildState::Passed => "ok",
         BuildState::FailedTest => "fail",
@@ -38,8 +44,9 @@ pub fn short(state: BuildState, flaky: bool) -> &'static str {
 }
 
 /// Words of a badge.
-pub fn long(state: BuildState, flaky: bool) -> &'static str {
-    match state {
+pub fn long(state: impl Borrow<BuildState>, flaky: impl Borrow<bool>) -> &'static str {
+    let flaky = *flaky.borrow();
+    match *state.borrow() {
         BuildState::Passed if flaky => "passed, flaky",
         BuildState::Passed => "passed",
         BuildState::FailedTest => "test failed",
@@ -55,13 +62,14 @@ pub fn long(state: BuildState, flaky: bool) -> &'static str {
 }
 
 /// A badge.
-pub fn badge(state: BuildState, flaky: bool) -> String {
+pub fn badge(state: impl Borrow<BuildState>, flaky: impl Borrow<bool>) -> String {
+    let (state, flaky) = (*state.borrow(), *flaky.borrow());
     format!("<span class=\"st {}\">{}</span>", class(state, flaky), long(state, flaky))
 }
 
 /// The same state of an attempt.
-pub fn of_attempt(state: AttemptState) -> BuildState {
-    match state {
+pub fn of_attempt(state: impl Borrow<AttemptState>) -> BuildState {
+    match *state.borrow() {
         AttemptState::Assigned | AttemptState::Running => BuildState::Running,
         AttemptState::Passed => BuildState::Passed,
         AttemptState::FailedTest => BuildState::FailedTest,
@@ -111,8 +119,9 @@ pub fn legend() -> String {
 }
 
 /// How long a build ran, or runs by now; empty if it never began. A running one counts on in the browser.
-pub fn took(started: Option<i64>, ended: Option<i64>, now: i64) -> String {
-    match (started, ended) {
+pub fn took(started: impl Borrow<Option<i64>>, ended: impl Borrow<Option<i64>>, now: impl Borrow<i64>) -> String {
+    let now = *now.borrow();
+    match (*started.borrow(), *ended.borrow()) {
         (Some(from), Some(to)) => words::duration(to - from),
         (Some(from), None) => format!("<span data-since=\"{from}\">{}</span>", words::duration(now - from)),
         _ => String::new(),
@@ -122,4 +131,9 @@ pub fn took(started: Option<i64>, ended: Option<i64>, now: i64) -> String {
 /// The first seven digits of a hash.
 pub fn abbreviated(hash: &str) -> &str {
     hash.get(..7).unwrap_or(hash)
+}
+
+/// The same for what has certainly begun.
+pub fn took_since(started: impl Borrow<i64>, ended: impl Borrow<Option<i64>>, now: impl Borrow<i64>) -> String {
+    took(Some(*started.borrow()), ended, now)
 }
