@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Listen, Mode, Secret};
+use crate::metadata::Metadata;
 use crate::platform;
 
 const HELP: &str = "\
@@ -163,15 +164,16 @@ fn parse(args: impl IntoIterator<Item = OsString>, environment: BTreeMap<String,
         "" => None,
         duration => Some(parse_duration(duration).ok_or_else(|| format!("--exit-when-idle {duration}: give a duration like 90s, 10m or 1h30m"))?),
     };
-    let metadata = |key: &str| metadata(key, &environment);
     let mode = if reverse_type.is_empty() {
+        let instance = Metadata::find(&environment)?;
+        let metadata = |key: &str| instance.value(key);
         let tls = match (metadata("tls-cert")?, metadata("tls-key")?) {
             (Some(certificate), Some(key)) => Some((certificate, Secret::new(key))),
             (None, None) => None,
             _ => return Err("tls-cert and tls-key must be given both or not at all".to_owned()),
         };
         let address = match text("listen") {
-            "" | "AUTO" => Listen::Tcp(auto_address(tls.is_some()).to_owned()),
+            "" | "AUTO" => Listen::Tcp(auto_address(instance.on_cloud(), tls.is_some()).to_owned()),
             address => match address.strip_prefix("unix:") {
                 Some("") => return Err("--listen unix: needs a path".to_owned()),
                 Some(path) => Listen::Unix(PathBuf::from(path)),
@@ -227,20 +229,10 @@ fn parse(args: impl IntoIterator<Item = OsString>, environment: BTreeMap<String,
     })))
 }
 
-/// A value from the environment in the way of instance metadata: `META_` and the key with underscores; `@file` is the file's content.
-fn metadata(key: &str, environment: &BTreeMap<String, String>) -> Result<Option<String>, String> {
-    let name = format!("META_{}", key.replace('-', "_"));
-    let Some(value) = environment.get(&name) else { return Ok(None) };
-    match value.strip_prefix('@') {
-        Some(file) => std::fs::read_to_string(file).map(Some).map_err(|e| format!("{name} names the file {file}: {e}")),
-        None => Ok(Some(value.clone())),
-    }
-}
-
-fn auto_address(tls: bool) -> &'static str {
+fn auto_address(on_cloud: bool, tls: bool) -> &'static str {
     if cfg!(target_os = "macos") {
         ":5936"
-    } else if !platform::on_cloud() {
+    } else if !on_cloud {
         "localhost:5936"
     } else if tls {
         ":443"

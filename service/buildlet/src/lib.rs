@@ -25,6 +25,7 @@ mod halt;
 mod http;
 mod httpio;
 mod incoming;
+mod metadata;
 mod modern;
 mod platform;
 mod reply;

@@ -93,11 +93,11 @@ pub(crate) fn supervise(mut child: Child, sink: &mut dyn Sink, stopper: &Stopper
         if exit.is_some() && eof {
             break;
         }
-        if stopped_by.is_none() {
-            if let Some(why) = stopper.order() {
-                stop(why, &mut stopped_by, &mut give_up);
-                continue;
-            }
+        if stopped_by.is_none()
+            && let Some(why) = stopper.order()
+        {
+            stop(why, &mut stopped_by, &mut give_up);
+            continue;
         }
         let now = Instant::now();
         let total = limits.total.and_then(|t| start.checked_add(t)).filter(|_| stopped_by.is_none() && exit.is_none());

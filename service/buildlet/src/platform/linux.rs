@@ -227,7 +227,7 @@ impl ChildSide {
             }
             let mut request: libc::ifreq = std::mem::zeroed();
             for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-                *to = from.cast_signed().into();
+                *to = libc::c_char::from_ne_bytes([*from]);
             }
             request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
             let result = libc::ioctl(socket, libc::SIOCSIFFLAGS as _, &raw const request);

@@ -114,6 +114,13 @@ pub(crate) struct Stamp {
     pub(crate) changed: i64,
 }
 
+/// A cloud whose instance metadata is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cloud {
+    Gce,
+    Ec2,
+}
+
 /// Kind of a directory entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {

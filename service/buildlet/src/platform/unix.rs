@@ -534,8 +534,14 @@ pub(crate) fn system_work_dir() -> Option<std::path::PathBuf> {
     os::tmpfs_work_dir("/workdir")
 }
 
-/// Whether this is a cloud's virtual machine, told from what its firmware says (no network needed).
-pub(crate) fn on_cloud() -> bool {
+/// Which cloud this virtual machine is of, told from what its firmware says.
+pub(crate) fn cloud() -> Option<super::Cloud> {
     let says = |file: &str, name: &str| std::fs::read_to_string(format!("/sys/class/dmi/id/{file}")).is_ok_and(|text| text.contains(name));
-    says("product_name", "Google Compute Engine") || says("sys_vendor", "Amazon EC2")
+    if says("product_name", "Google Compute Engine") {
+        Some(super::Cloud::Gce)
+    } else if says("sys_vendor", "Amazon EC2") {
+        Some(super::Cloud::Ec2)
+    } else {
+        None
+    }
 }

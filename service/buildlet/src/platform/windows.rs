@@ -392,6 +392,7 @@ pub(crate) fn system_work_dir() -> Option<std::path::PathBuf> {
     std::fs::create_dir_all(&path).ok().map(|()| path)
 }
 
-pub(crate) fn on_cloud() -> bool {
-    false
+/// Firmware tables cannot be read here without help; `GCE_METADATA_HOST` in the image's environment says it.
+pub(crate) fn cloud() -> Option<super::Cloud> {
+    None
 }
