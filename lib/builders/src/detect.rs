@@ -172,7 +172,8 @@ fn cargo(checkout: &str) -> Recipe {
 struct Package {
     build: bool,
     test: bool,
-    manager: Option<String>,
+    /// Name and version.
+    manager: Option<(String, String)>,
 }
 
 impl Package {
@@ -184,30 +185,43 @@ impl Package {
         };
         // What `npm init` writes into every new project.
         let test = script("test").is_some_and(|script| !script.contains("no test specified"));
-        let manager = json.get("packageManager").and_then(|manager| manager.as_str()).and_then(|manager| manager.split('@').next()).map(str::to_owned);
+        // `pnpm@9.1.0+sha512.…`: name and exact version.
+        let manager = json.get("packageManager").and_then(|manager| manager.as_str()).and_then(|manager| {
+            let (name, version) = manager.split_once('@')?;
+            let version = version.split('+').next()?;
+            let plain = !version.is_empty() && version.chars().all(|c| c.is_ascii_alphanumeric() || ".-".contains(c));
+            plain.then(|| (name.to_owned(), version.to_owned()))
+        });
         let found = Package { build: script("build").is_some(), test, manager };
         (found.build || found.test).then_some(found)
     }
 }
 
 fn node(checkout: &str, package: Package, has: &dyn Fn(&str) -> bool) -> (&'static str, Recipe) {
-    let named = package.manager.as_deref();
-    let (tool, install) = if named == Some("pnpm") || (named.is_none() && has("pnpm-lock.yaml")) {
-        ("pnpm", "pnpm install --frozen-lockfile")
-    } else if named == Some("yarn") || (named.is_none() && has("yarn.lock")) {
-        ("yarn", "yarn install --frozen-lockfile")
+    let named = |name: &str| package.manager.as_ref().is_some_and(|(manager, _)| manager == name);
+    let chosen = |name: &str, lock: &str| named(name) || (package.manager.is_none() && has(lock));
+    // npm comes with node; the others are run through it, in the version the project names, so that a machine needs
+    // nothing else.
+    let through_npm = |name: &str| match &package.manager {
+        Some((manager, version)) if manager == name => format!("npx --yes {name}@{version}"),
+        _ => format!("npx --yes {name}"),
+    };
+    let (tool, command, install) = if chosen("pnpm", "pnpm-lock.yaml") {
+        ("pnpm", through_npm("pnpm"), "install --frozen-lockfile")
+    } else if chosen("yarn", "yarn.lock") {
+        ("yarn", through_npm("yarn"), "install --frozen-lockfile")
     } else if has("package-lock.json") || has("npm-shrinkwrap.json") {
-        ("npm", "npm ci --no-audit --no-fund")
+        ("npm", "npm".to_owned(), "ci --no-audit --no-fund")
     } else {
-        ("npm", "npm install --no-audit --no-fund")
+        ("npm", "npm".to_owned(), "install --no-audit --no-fund")
     };
     // Both: what is installed is needed on a helper too.
-    let mut steps = vec![step(checkout, "install", install, When::Both)];
+    let mut steps = vec![step(checkout, "install", &format!("{command} {install}"), When::Both)];
     if package.build {
-        steps.push(step(checkout, "build", &format!("{tool} run build"), When::Build));
+        steps.push(step(checkout, "build", &format!("{command} run build"), When::Build));
     }
     if package.test {
-        steps.push(step(checkout, "test", &format!("{tool} test"), When::Test));
+        steps.push(step(checkout, "test", &format!("{command} test"), When::Test));
     }
     (tool, recipe(checkout, steps, None))
 }
@@ -238,4 +252,70 @@ fn go_toolchain(wish: Wish) -> Recipe {
     let settings = GoToolchain::default();
     let builder = Builder { race: wish.race, long: wish.long, ..Builder::default() };
     toolchain::expand(&settings, "", &builder, &Host::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tool and commands found for these files, or what is said when there is nothing.
+    fn found(files: &[(&str, &str)], rules: &Detect, wish: Wish) -> String {
+        let read = |path: &str| files.iter().find(|(name, _)| *name == path).map(|(_, text)| Bytes::from((*text).to_owned()));
+        let root: Vec<String> = files.iter().map(|(name, _)| name.split_once('/').map_or_else(|| (*name).to_owned(), |(dir, _)| format!("{dir}/"))).collect();
+        match detect_for(rules, wish, &read, &root) {
+            Err(none) => none.to_string(),
+            Ok(found) => {
+                let steps = found.recipe.steps.iter().map(|step| step.run.join(" "));
+                let tests = found.recipe.tests.iter().map(|tests| tests.run.join(" "));
+                format!("{}: {}", found.tool, steps.chain(tests).collect::<Vec<_>>().join("; "))
+            }
+        }
+    }
+
+    #[test]
+    fn each_tool_is_found_by_its_files_and_run_as_its_people_do() {
+        let package = r#"{"scripts": {"build": "tsc", "test": "jest"}, "packageManager": "pnpm@9.1.0+sha512.ab"}"#;
+        for (files, expected) in [
+            (&[("go.mod", "module m"), ("Makefile", "all:")][..], "go: go build ./...; go test {tests}"),
+            (&[("Cargo.toml", ""), ("package.json", package)], "cargo: cargo build --bins --examples --tests; cargo test"),
+            (&[("package.json", r#"{"scripts": {"test": "node t.js"}}"#), ("package-lock.json", "{}")], "npm: npm ci --no-audit --no-fund; npm test"),
+            (&[("package.json", r#"{"scripts": {"build": "x"}}"#)], "npm: npm install --no-audit --no-fund; npm run build"),
+            (&[("package.json", package)], "pnpm: npx --yes pnpm@9.1.0 install --frozen-lockfile; npx --yes pnpm@9.1.0 run build; npx --yes pnpm@9.1.0 test"),
+            (&[("package.json", r#"{"scripts": {"test": "x"}}"#), ("yarn.lock", "")], "yarn: npx --yes yarn install --frozen-lockfile; npx --yes yarn test"),
+            (&[("package.json", r#"{"scripts": {"test": "echo \"Error: no test specified\" && exit 1"}}"#), ("Makefile", "")], "make: make"),
+            (&[("package.json", "not json"), ("GNUmakefile", "check: all\n")], "make: make; make check"),
+            (&[("Makefile", "test := 1\nX = a:b\nall lint test: x\n\ttest: no\n")], "make: make; make test"),
+            (&[("Makefile", "check ::= 1\n# test: no\n\tcheck: no\n")], "make: make"),
+            (
+                &[("src/all.bash", "#!/bin/bash"), ("go.mod", "")],
+                "go-toolchain: go/src/make.bash; go/bin/go tool dist test --no-rebuild --banner=XXXBANNERXXX: {tests}",
+            ),
+            (
+                &[("README", "")],
+                "nothing says how to build this: looked for src/all.bash, go.mod, Cargo.toml, package.json, Makefile; write a recipe in the configuration",
+            ),
+        ] {
+            assert_eq!(found(files, &Detect::default(), Wish::default()), expected);
+        }
+        assert_eq!(found(&[("go.mod", "")], &Detect::default(), Wish { race: true, long: false }), "go: go build -race ./...; go test -race {tests}");
+    }
+
+    #[test]
+    fn a_repository_s_own_file_counts_only_where_it_may() {
+        let own = "[recipe]\nstep = [{ name = \"x\", run = [\"./ci\"] }]\n";
+        let allowed = Detect { allow_file: true, checkout: String::new() };
+        let files = |own| [("burrow.toml", own), ("Makefile", "")];
+        assert_eq!(found(&files(own), &allowed, Wish::default()), "burrow.toml: ./ci");
+        assert_eq!(found(&files(own), &Detect::default(), Wish::default()), "make: make");
+        assert_eq!(found(&files("[pool.x]\nkind = \"process\"\n"), &allowed, Wish::default()), "make: make", "a site's configuration is not a recipe");
+        let broken = found(&files("[recipe]\nstep = [{ name = \"x\", rum = [\"./ci\"] }]\n"), &allowed, Wish::default());
+        assert!(broken.contains("burrow.toml:2:23") && broken.contains("did you mean `run`?"), "{broken}");
+    }
+
+    #[test]
+    fn names_are_read_from_a_list_command_s_output_among_its_notices() {
+        let tests = go("src", Wish::default()).tests.unwrap();
+        let output = b"go: downloading example.org/x v1.0.0\ntest-package m/a\n\ntest-package m/b\ntest-package m/a\n";
+        assert_eq!(tests.names(output).unwrap(), ["m/a", "m/b"]);
+    }
 }

@@ -66,37 +66,85 @@ fn mistakes_are_named_with_place_and_advice() {
         ("[builder.b]\nhost = \"laptop\"\ntests = \"t\"", "3:9 no test policy is called \"t\" | there is none yet: add [test_policy.t]"),
         ("[builder.b]\nhost = \"laptop\"\nknown_issues = [0]", "3:17 `known_issues` of builder `b` cannot be 0 | it must be from 1 to 4294967295"),
         ("[builder.b]\nhost = \"laptop\"\nknown_issues_until = \"soon\"", "3:22 \"soon\" is not a date | write YYYY-MM-DD"),
-        ("[builder.b]\nhost = \"laptop\"\nhelpers = [1, 2, 3]", "3:11 `helpers` of builder `b` is not two numbers | write [after submit, in try runs], for example [1, 4]"),
-        ("[builder.b]\nhost = \"laptop\"\nbuilds = [{ repo = [\"!x\"] }]", "3:11 this clause can never be true | the list `repo` only removes; begin it with \"*\""),
+        (
+            "[builder.b]\nhost = \"laptop\"\nhelpers = [1, 2, 3]",
+            "3:11 `helpers` of builder `b` is not two numbers | write [after submit, in try runs], for example [1, 4]",
+        ),
+        (
+            "[builder.b]\nhost = \"laptop\"\nbuilds = [{ repo = [\"!x\"] }]",
+            "3:11 this clause can never be true | the list `repo` only removes; begin it with \"*\"",
+        ),
         ("[builder.b]\nhost = \"laptop\"\nbuilds = [{ repo = [\"wdget\"] }]", "3:11 this clause can never be true | no repository fits its `repo`"),
-        ("[builder.b]\nhost = \"laptop\"\nbuilds = [{ base_version = \">=2, <1.9\" }]", "3:11 this clause can never be true | no version satisfies `base_version` = \">=2, <1.9\""),
-        ("[builder.b]\nhost = \"laptop\"\nbuilds = [{ tip = true, branch = [\"dev\"] }]", "3:11 this clause can never be true | `tip` means main branches, and its `branch` or `base` leaves them out"),
-        ("[builder.b]\nhost = \"laptop\"\nbuilds = [{ base_version = \"1.2\" }]", "3:28 \"1.2\" in `base_version` is no condition on a version | write for example \">=1.20\", \">=1.19, <1.21\", \"<1.11 || >=2\" or \"*\""),
+        (
+            "[builder.b]\nhost = \"laptop\"\nbuilds = [{ base_version = \">=2, <1.9\" }]",
+            "3:11 this clause can never be true | no version satisfies `base_version` = \">=2, <1.9\"",
+        ),
+        (
+            "[builder.b]\nhost = \"laptop\"\nbuilds = [{ tip = true, branch = [\"dev\"] }]",
+            "3:11 this clause can never be true | `tip` means main branches, and its `branch` or `base` leaves them out",
+        ),
+        (
+            "[builder.b]\nhost = \"laptop\"\nbuilds = [{ base_version = \"1.2\" }]",
+            "3:28 \"1.2\" in `base_version` is no condition on a version | write for example \">=1.20\", \">=1.19, <1.21\", \"<1.11 || >=2\" or \"*\"",
+        ),
         ("[builder.b]\nhost = \"laptop\"\nbuilds = [{ repo = [\"@most\"] }]", "3:21 no reposet is called \"most\" | there is none yet: add [reposet.most]"),
         ("[[deny]]\nbuilder = [\"windows-*\"]", "1:1 this clause can never be true | no builder fits its `builder`, `os`, `arch` and `project`"),
-        ("[[deny]]\nrepos = [\"x\"]", "2:1 a [[deny]] entry has no key `repos` | did you mean `repo`? Allowed: arch, base, base_version, branch, branch_version, builder, changed, label, os, project, release_version, repo, tip"),
+        (
+            "[[deny]]\nrepos = [\"x\"]",
+            "2:1 a [[deny]] entry has no key `repos` | did you mean `repo`? Allowed: arch, base, base_version, branch, branch_version, builder, changed, label, os, project, release_version, repo, tip",
+        ),
         ("[pool.p]\nkind = \"gce\"\nzones = [\"a\"]", "2:8 pool kind gce is not in this build | this program has: process, reverse, listen"),
         ("[pool.p]\nkind = \"proces\"", "2:8 \"proces\" is no kind of pool | did you mean \"process\"?"),
         ("[pool.p]\nkind = \"reverse\"\nlegacy_key = \"k\"", "3:14 no secret is called \"k\" | there is none yet: add [secret.k]"),
-        ("[pool.p]\nkind = \"process\"\nlimits = { memory = \"2G\" }", "3:21 `memory` of `limits` of pool `p` is not a size | write for example \"512MiB\" or \"2GiB\", in quotes"),
-        ("[host.h]\npool = \"here\"\ncontainer = \"x\"", "1:7 host `h` has an image, but its pool \"here\" starts no machines | remove `image` and `container`, or name another pool"),
-        ("[host.h]\npool = \"here\"\nboot_timeout = 90", "3:16 `boot_timeout` of host `h` is not a duration | write for example \"90s\", \"20m\" or \"1h30m\", in quotes"),
+        (
+            "[pool.p]\nkind = \"process\"\nlimits = { memory = \"2G\" }",
+            "3:21 `memory` of `limits` of pool `p` is not a size | write for example \"512MiB\" or \"2GiB\", in quotes",
+        ),
+        (
+            "[host.h]\npool = \"here\"\ncontainer = \"x\"",
+            "1:7 host `h` has an image, but its pool \"here\" starts no machines | remove `image` and `container`, or name another pool",
+        ),
+        (
+            "[host.h]\npool = \"here\"\nboot_timeout = 90",
+            "3:16 `boot_timeout` of host `h` is not a duration | write for example \"90s\", \"20m\" or \"1h30m\", in quotes",
+        ),
         ("[host.h]\npool = \"here\"\nowners = [\"joe\"]", "3:11 \"joe\" is not an address of an owner | write \"github:name\" or \"mailto:name@example.org\""),
         ("[recipe.r]", "1:1 recipe `r` runs nothing | give it a step: step = [{ name = \"build\", run = [\"make\"] }]"),
-        ("[recipe.r]\nstep = [{ name = \"a\", run = \"make\" }]", "2:29 `run` of a step of recipe `r` is a text | write a list, [\"make\", \"check\"], or add shell = true"),
+        (
+            "[recipe.r]\nstep = [{ name = \"a\", run = \"make\" }]",
+            "2:29 `run` of a step of recipe `r` is a text | write a list, [\"make\", \"check\"], or add shell = true",
+        ),
         ("[recipe.r]\nstep = [{ name = \"a\", run = [\"a\"] }, { name = \"a\", run = [\"b\"] }]", "2:47 two steps are called \"a\" | -"),
-        ("[recipe.r]\nstep = [{ name = \"a\", run = [\"a\"], dir = \"../x\" }]", "2:42 `dir` of a step of recipe `r` does not stay below the work directory | write a relative path with `/`, without `..`"),
-        ("[recipe.r.tests]\nfixed = [\"a\"]\nrun = [\"t\"]", "3:7 `run` of `tests` of recipe `r` has no place for the tests' names | write {tests} where they belong"),
-        ("[recipe.r]\nkind = \"step\"\nstep = [{ name = \"a\", run = [\"a\"] }]", "2:8 `kind` of recipe `r` cannot be \"step\" | did you mean `steps`? Allowed: detect, go-toolchain, steps"),
+        (
+            "[recipe.r]\nstep = [{ name = \"a\", run = [\"a\"], dir = \"../x\" }]",
+            "2:42 `dir` of a step of recipe `r` does not stay below the work directory | write a relative path with `/`, without `..`",
+        ),
+        (
+            "[recipe.r.tests]\nfixed = [\"a\"]\nrun = [\"t\"]",
+            "3:7 `run` of `tests` of recipe `r` has no place for the tests' names | write {tests} where they belong",
+        ),
+        (
+            "[recipe.r]\nkind = \"step\"\nstep = [{ name = \"a\", run = [\"a\"] }]",
+            "2:8 `kind` of recipe `r` cannot be \"step\" | did you mean `steps`? Allowed: detect, go-toolchain, steps",
+        ),
         ("[repo.r]\nurl = \"--upload-pack=x\"", "2:7 `url` of repo `r` cannot be the address of a repository | -"),
         ("[repo.r]\nurl = \"x\"\nhook_secret = \"s\"\n[secret.t]\nenv = \"S\"", "3:15 no secret is called \"s\" | did you mean \"t\"?"),
         ("[secret.s]\nfile = \"x\"\nenv = \"X\"", "1:9 secret `s` does not say in one way where it is kept | set exactly one of `file`, `env` and `exec`"),
-        ("[site]\nlisten = \"8080\"", "2:10 `listen` of [site] is not an address to listen on | write host:port, for example \"127.0.0.1:8080\" or \"[::]:8080\""),
+        (
+            "[site]\nlisten = \"8080\"",
+            "2:10 `listen` of [site] is not an address to listen on | write host:port, for example \"127.0.0.1:8080\" or \"[::]:8080\"",
+        ),
         ("[site]\nstorage = { logs = \"blobs\" }", "2:20 no storage is called \"blobs\" | add a table [storage.blobs]"),
         ("[reposet]\na = [\"@b\"]\nb = [\"x\", \"!@a\"]", "2:1 reposet \"a\" contains itself | -"),
         ("[template.a]\nuse = \"b\"\n[template.b]\nuse = [\"a\"]", "2:7 template \"b\" uses itself: b → a → b | -"),
-        ("[\"builder\".\"a/b\"]\nhost = \"laptop\"", "1:12 \"a/b\" cannot be the name of a builder | 1 to 100 letters, digits and . _ - +, not beginning with a dot"),
-        ("[builders.x]\nhost = \"laptop\"", "1:2 the document has no key `builders` | did you mean `builder`? Allowed: builder, deny, host, host_template, policy, pool, project, recipe, repo, reposet, schema, secret, site, skip_tests, storage, template, test_policy"),
+        (
+            "[\"builder\".\"a/b\"]\nhost = \"laptop\"",
+            "1:12 \"a/b\" cannot be the name of a builder | 1 to 100 letters, digits and . _ - +, not beginning with a dot",
+        ),
+        (
+            "[builders.x]\nhost = \"laptop\"",
+            "1:2 the document has no key `builders` | did you mean `builder`? Allowed: builder, deny, host, host_template, policy, pool, project, recipe, repo, reposet, schema, secret, site, skip_tests, storage, template, test_policy",
+        ),
         ("[builder.linux]\n", "1:10 duplicate key | -"),
         ("x = = 1", "1:5 extra `=`, expected nothing | -"),
     ] {
@@ -111,7 +159,9 @@ fn all_mistakes_are_reported_at_once_and_shown_like_a_compiler_shows_them() {
     let text = errors.to_string();
     assert_eq!(errors.len(), 4, "{text}");
     assert!(
-        text.contains("error: builder `b` has no key `helper`\n --> farm.toml:6:1\n  |\n6 | helper = 1 # für später\n  | ^^^^^^\n  = help: did you mean `helpers`?"),
+        text.contains(
+            "error: builder `b` has no key `helper`\n --> farm.toml:6:1\n  |\n6 | helper = 1 # für später\n  | ^^^^^^\n  = help: did you mean `helpers`?"
+        ),
         "{text}"
     );
     assert!(text.ends_with("the configuration has 4 errors and was not taken"), "{text}");
@@ -127,7 +177,11 @@ fn a_folder_is_one_document_in_which_each_key_is_set_once() {
     write("notes.txt", "not a configuration");
     let config = Config::load(dir.path()).unwrap();
     assert_eq!(config.builders.len(), 2);
-    assert_eq!(config.hash, Config::parse("other-name.toml", &format!("# moved\n{BASE}\n[builder.second]\nhost = \"laptop\"\npost = true\n")).unwrap().hash, "what counts is what it means");
+    assert_eq!(
+        config.hash,
+        Config::parse("other-name.toml", &format!("# moved\n{BASE}\n[builder.second]\nhost = \"laptop\"\npost = true\n")).unwrap().hash,
+        "what counts is what it means"
+    );
     write("30-again.toml", "[builder.second]\nhost = \"laptop\"\n[host.other]\npool = \"nowhere\"\n");
     let errors = Config::load(dir.path()).unwrap_err();
     assert_eq!(errors.len(), 1);
