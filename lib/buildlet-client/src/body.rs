@@ -34,6 +34,10 @@ impl Body {
         Body(Kind::Stream(Box::pin(chunks)))
     }
 
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self.0, Kind::Stream(_))
+    }
+
     /// The same body once more, if it is not made while it is sent.
     pub(crate) fn repeat(&self) -> Option<Body> {
         match &self.0 {
@@ -87,6 +91,7 @@ pub struct Chunks {
     doing: &'static str,
     body: Incoming,
     lease: Option<Lease>,
+    keep: bool,
     trailer: Option<http::HeaderMap>,
     ended: bool,
 }
@@ -99,7 +104,12 @@ impl fmt::Debug for Chunks {
 
 impl Chunks {
     pub(crate) fn new(doing: &'static str, body: Incoming, lease: Lease) -> Chunks {
-        Chunks { doing, body, lease: Some(lease), trailer: None, ended: false }
+        Chunks { doing, body, lease: Some(lease), keep: true, trailer: None, ended: false }
+    }
+
+    /// Closes the connection at the end of the answer instead of using it again.
+    pub(crate) fn do_not_keep(&mut self) {
+        self.keep = false;
     }
 
     /// The next bytes; `None` at the end. Cancel-safe.
@@ -120,7 +130,9 @@ impl Chunks {
                 }
                 None => {
                     self.ended = true;
-                    if let Some(lease) = self.lease.take() {
+                    if let Some(lease) = self.lease.take()
+                        && self.keep
+                    {
                         lease.give_back();
                     }
                 }

@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::body::{Body, Chunks};
@@ -28,6 +29,8 @@ const IDLE_LIMIT: Duration = Duration::from_secs(60);
 const DIAL_LIMIT: Duration = Duration::from_secs(20);
 /// Limit for the head of an answer, where the request has no limit of its own (`spec/buildlet.md` §9).
 pub(crate) const HEAD_LIMIT: Duration = Duration::from_secs(20);
+/// Limit for a connection to be ready for a request.
+const READY_LIMIT: Duration = Duration::from_secs(1);
 /// Longest error text that is kept.
 const MAX_ERROR_TEXT: usize = 4096;
 /// Longest JSON answer; a tree state with 10,000 dirty paths fits.
@@ -42,12 +45,21 @@ pub struct Client {
 struct Shared {
     dial: Arc<dyn Dial>,
     authorization: Option<HeaderValue>,
-    idle: Mutex<Vec<Idle>>,
+    idle: Mutex<Vec<Wire>>,
 }
 
-struct Idle {
+/// One connection. Dropping it closes it at once, even in the middle of a body.
+struct Wire {
     sender: SendRequest<Body>,
+    /// Since when it is idle.
     since: Instant,
+    task: AbortHandle,
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 impl fmt::Debug for Client {
@@ -59,25 +71,26 @@ impl fmt::Debug for Client {
 /// A connection in use; given back when its answer was read to the end, closed when dropped.
 pub(crate) struct Lease {
     shared: Arc<Shared>,
-    sender: SendRequest<Body>,
+    wire: Wire,
 }
 
 impl Lease {
-    pub(crate) fn give_back(self) {
-        if self.sender.is_closed() {
+    pub(crate) fn give_back(mut self) {
+        if self.wire.sender.is_closed() {
             return;
         }
         let now = Instant::now();
+        self.wire.since = now;
         let mut idle = self.shared.lock();
-        idle.retain(|i| !i.sender.is_closed() && now.duration_since(i.since) < IDLE_LIMIT);
+        idle.retain(|wire| !wire.sender.is_closed() && now.duration_since(wire.since) < IDLE_LIMIT);
         if idle.len() < MAX_IDLE {
-            idle.push(Idle { sender: self.sender, since: now });
+            idle.push(self.wire);
         }
     }
 }
 
 impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Wire>> {
         // Nothing panics while it is held, and a list of connections is whole at any time.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -195,21 +208,21 @@ impl Client {
     async fn fresh(&self) -> Result<Lease, Error> {
         let stream = self.connect().await?;
         let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(|e| Error::transport("connecting to the worker", e))?;
-        // Ends with the connection: at the peer's close, or once the sender and the answer's body are dropped.
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::trace!(%error, "a connection to a worker ended");
             }
         });
-        Ok(Lease { shared: self.shared.clone(), sender })
+        let wire = Wire { sender, since: Instant::now(), task: task.abort_handle() };
+        Ok(Lease { shared: self.shared.clone(), wire })
     }
 
     fn kept(&self) -> Option<Lease> {
         let now = Instant::now();
         let mut idle = self.shared.lock();
-        while let Some(Idle { sender, since }) = idle.pop() {
-            if !sender.is_closed() && now.duration_since(since) < IDLE_LIMIT {
-                return Some(Lease { shared: self.shared.clone(), sender });
+        while let Some(wire) = idle.pop() {
+            if !wire.sender.is_closed() && now.duration_since(wire.since) < IDLE_LIMIT {
+                return Some(Lease { shared: self.shared.clone(), wire });
             }
         }
         None
@@ -234,13 +247,14 @@ impl Client {
                 Some(lease) => (lease, true),
                 None => (self.fresh().await?, false),
             };
-            if let Err(error) = lease.sender.ready().await {
-                if kept {
-                    continue;
-                }
-                return Err(Error::transport(ask.doing, error));
+            // A connection is given back when its answer was read, so it is ready at once, unless the worker answered before it had read the request.
+            match timeout(READY_LIMIT, lease.wire.sender.ready()).await {
+                Ok(Ok(())) => {}
+                _ if kept => continue,
+                Ok(Err(error)) => return Err(Error::transport(ask.doing, error)),
+                Err(_) => return Err(Error::timed_out(ask.doing, READY_LIMIT)),
             }
-            match lease.sender.try_send_request(request).await {
+            match lease.wire.sender.try_send_request(request).await {
                 Ok(response) => return Ok((response, lease)),
                 Err(mut error) => {
                     if !kept {
@@ -264,9 +278,14 @@ impl Client {
 
     /// Sends a request and turns any status other than 2xx into [`Error::Refused`].
     pub(crate) async fn ask(&self, ask: Ask, body: Body) -> Result<(Response<()>, Chunks), Error> {
+        let streamed = body.is_stream();
         let (response, lease) = self.send(&ask, body).await?;
         let (head, incoming) = response.into_parts();
         let mut chunks = Chunks::new(ask.doing, incoming, lease);
+        if !head.status.is_success() && streamed {
+            // Most of the request is probably still to be sent, and nobody reads it.
+            chunks.do_not_keep();
+        }
         if head.status.is_success() {
             return Ok((Response::from_parts(head, ()), chunks));
         }

@@ -126,7 +126,7 @@ async fn machines(address: &str, count: usize) -> Result<(), Failure> {
     tokio::time::sleep(Duration::from_secs(5)).await;
     println!("machine: {:.1} KiB each", (resident_kib() - before) as f64 / count as f64);
     // Until the coordinator ends.
-    let _ = tokio::io::stdin().read(&mut [0]).await;
+    tokio::task::spawn_blocking(|| std::io::Read::read(&mut std::io::stdin(), &mut [0])).await??;
     Ok(())
 }
 

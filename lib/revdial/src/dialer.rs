@@ -308,6 +308,8 @@ async fn serve(
                     }
                     continue;
                 }
+                // TLS peers that are killed send no goodbye; rustls explains that at length.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return "the machine is gone".into(),
                 Err(error) => return error.to_string(),
             },
             Some(first) = wanted.recv() => {

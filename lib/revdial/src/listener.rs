@@ -221,6 +221,8 @@ async fn control_loop(mut stream: BoxStream, surplus: Vec<u8>, connector: Arc<dy
                 Err(_) => return format!("nothing was heard from the coordinator for {} s", SILENCE_LIMIT.as_secs()),
                 Ok(Ok(0)) => return "the coordinator closed it".into(),
                 Ok(Ok(count)) => given.extend_from_slice(chunk.get(..count).unwrap_or_default()),
+                // TLS peers that are killed send no goodbye; rustls explains that at length.
+                Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return "the coordinator is gone".into(),
                 Ok(Err(error)) => return error.to_string(),
             },
             Some(done) = pickups.join_next() => if let Ok(Err((path, error))) = done {

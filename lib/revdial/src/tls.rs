@@ -126,7 +126,8 @@ pub fn set_keepalive(tcp: &TcpStream) {
     let _ = tcp;
 }
 
-/// Accepts one certificate by its hash, or any. The signature of the handshake is checked all the same: the peer holds the key of the certificate it shows.
+/// Accepts one certificate by its hash, or any. With a pin the signature of the handshake is checked too, which shows that the peer holds the key. Where any
+/// certificate will do, anybody can show his own, and the check would only refuse the certificate of Go's development coordinator, whose X.509 version is 1.
 struct NoNames {
     pin: Option<[u8; 32]>,
     provider: Arc<CryptoProvider>,
@@ -156,10 +157,16 @@ impl ServerCertVerifier for NoNames {
     }
 
     fn verify_tls12_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if self.pin.is_none() {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
         verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if self.pin.is_none() {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
         verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
