@@ -75,10 +75,10 @@ fn builders(loader: &Loader<'_>, config: &Config) {
             loader.problems.add(span, format!("builder `{name}` uses its own snapshot as another's"));
         }
         // A snapshot that nobody makes would be waited for for ever.
-        if let Some(other) = builder.snapshot_from.as_ref().and_then(|other| config.builders.get(other)) {
-            if !other.snapshot || !other.post {
-                loader.problems.add(span, format!("builder `{name}` waits for a snapshot that its `snapshot_from` never makes"));
-            }
+        if let Some(other) = builder.snapshot_from.as_ref().and_then(|other| config.builders.get(other))
+            && (!other.snapshot || !other.post)
+        {
+            loader.problems.add(span, format!("builder `{name}` waits for a snapshot that its `snapshot_from` never makes"));
         }
     }
 }

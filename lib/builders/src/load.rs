@@ -249,10 +249,10 @@ impl<'t> Loader<'t> {
         };
         let sets: Sets = table.iter().map(read).collect();
         for name in sets.keys() {
-            if self.leads_to(&sets, name, name, &mut vec![]) {
-                if let Some(span) = table.key_span(name) {
-                    self.problems.add(span, format!("reposet {name:?} contains itself"));
-                }
+            if self.leads_to(&sets, name, name, &mut vec![])
+                && let Some(span) = table.key_span(name)
+            {
+                self.problems.add(span, format!("reposet {name:?} contains itself"));
             }
         }
         sets

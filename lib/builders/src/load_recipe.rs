@@ -86,10 +86,10 @@ pub(crate) fn read_steps_recipe(fields: &Fields<'_>, checkout: &str) -> Recipe {
 
 fn read_step(fields: &Fields<'_>, checkout: &str, names: &mut HashSet<String>) -> Step {
     let name = fields.required("name");
-    if let Some(name) = &name {
-        if !names.insert(name.value.clone()) {
-            fields.problems().add(name.span, format!("two steps are called {:?}", name.value));
-        }
+    if let Some(name) = &name
+        && !names.insert(name.value.clone())
+    {
+        fields.problems().add(name.span, format!("two steps are called {:?}", name.value));
     }
     let shell = fields.boolean("shell").unwrap_or(false);
     let step = Step {

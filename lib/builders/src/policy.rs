@@ -204,10 +204,10 @@ impl Config {
         }
         if let Some(least) = builder.min_version {
             for version in [facts.branch, facts.base] {
-                if let BranchVersion::Release(version) = version {
-                    if version < least {
-                        return no(format!("release {version} is below the builder's min_version {least}"));
-                    }
+                if let BranchVersion::Release(version) = version
+                    && version < least
+                {
+                    return no(format!("release {version} is below the builder's min_version {least}"));
                 }
             }
         }

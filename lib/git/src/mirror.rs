@@ -413,10 +413,11 @@ impl Advertised {
             let Some((value, name)) = line.split_once('\t') else { continue };
             if let (Some(target), "HEAD") = (value.strip_prefix("ref: "), name) {
                 found.head = Some(target.to_owned()).filter(|target| target.starts_with("refs/heads/"));
-            } else if name.starts_with("refs/") && !name.ends_with("^{}") {
-                if let Ok(id) = value.parse() {
-                    found.refs.insert(name.to_owned(), id);
-                }
+            } else if name.starts_with("refs/")
+                && !name.ends_with("^{}")
+                && let Ok(id) = value.parse()
+            {
+                found.refs.insert(name.to_owned(), id);
             }
         }
         found

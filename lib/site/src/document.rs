@@ -97,11 +97,11 @@ impl Table {
     /// Lays `over` on top of this table: its keys win, and in the tables named in `deep` key by key.
     pub fn overlay(&mut self, over: &Table, deep: &[&str]) {
         for (key, (span, value)) in &over.entries {
-            if let (true, ValueKind::Table(new)) = (deep.contains(&key.as_str()), &value.kind) {
-                if let Some((_, Value { kind: ValueKind::Table(old), .. })) = self.entries.get_mut(key) {
-                    old.overlay(new, &[]);
-                    continue;
-                }
+            if let (true, ValueKind::Table(new)) = (deep.contains(&key.as_str()), &value.kind)
+                && let Some((_, Value { kind: ValueKind::Table(old), .. })) = self.entries.get_mut(key)
+            {
+                old.overlay(new, &[]);
+                continue;
             }
             self.entries.insert(key.clone(), (*span, value.clone()));
         }

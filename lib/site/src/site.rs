@@ -157,10 +157,10 @@ impl Site {
             strict_requests: fields.boolean("strict_requests").unwrap_or(false),
             max_builds: fields.integer("max_builds", 1, 1_000_000).and_then(|number| u32::try_from(number.value).ok()),
         };
-        if let Some(pattern) = fields.string("issue_url") {
-            if !pattern.value.contains("{n}") {
-                problems.add_help(pattern.span, "`issue_url` of [site] has no place for the number", "write {n} where the number belongs");
-            }
+        if let Some(pattern) = fields.string("issue_url")
+            && !pattern.value.contains("{n}")
+        {
+            problems.add_help(pattern.span, "`issue_url` of [site] has no place for the number", "write {n} where the number belongs");
         }
         fields.finish();
         site
@@ -209,10 +209,10 @@ impl Storage {
         for (name, _, table) in root.section("storage") {
             let fields = Fields::new(format!("storage `{name}`"), table, problems);
             let url = fields.required("url");
-            if let Some(url) = &url {
-                if !["file:", "s3:", "gs:"].iter().any(|scheme| url.value.starts_with(scheme)) {
-                    problems.add_help(url.span, format!("storage `{name}` has an address of an unknown kind"), "it must begin with file:, s3: or gs:");
-                }
+            if let Some(url) = &url
+                && !["file:", "s3:", "gs:"].iter().any(|scheme| url.value.starts_with(scheme))
+            {
+                problems.add_help(url.span, format!("storage `{name}` has an address of an unknown kind"), "it must begin with file:, s3: or gs:");
             }
             let public_base = fields.string("public_base").map(|text| text.value.trim_end_matches('/').to_owned());
             fields.finish();
