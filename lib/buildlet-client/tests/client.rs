@@ -165,7 +165,7 @@ async fn a_kept_connection_that_broke_is_replaced_where_that_is_safe() {
 #[tokio::test]
 async fn errors_tell_who_failed() {
     let answers = [
-        "HTTP/1.1 409 Conflict\r\nContent-Length: 22\r\n\r\n{\"error\":\"another one\"}".to_owned(),
+        "HTTP/1.1 409 Conflict\r\nContent-Length: 23\r\n\r\n{\"error\":\"another one\"}".to_owned(),
         "HTTP/1.1 400 Bad Request\r\nContent-Length: 10\r\n\r\nbad dirs!\n".to_owned(),
         ok("{\"Version\":"),
         "SSH-2.0-OpenSSH\r\n".to_owned(),

@@ -440,7 +440,7 @@ async fn bad_lines_close_the_channel_and_odd_ones_do_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_requests_is_bounded_and_every_failure_fits_gos_line_buffer() {
-    let (_listener, mut far, prepared) = by_hand(false).await;
+    let (_listener, far, prepared) = by_hand(false).await;
     let mut flood = b"live\"}\n".to_vec();
     for n in 0..5000 {
         flood.extend(format!("{{\"command\":\"conn-ready\",\"connPath\":\"/revdial?revdial.dialer=00&n={n}\"}}\n").bytes());
