@@ -148,13 +148,8 @@ impl Farm {
             reason: String::new(),
             spec: "{}".into(),
         };
-        let end = End {
-            state: if posted.ok { AttemptState::Passed } else { AttemptState::FailedBuild },
-            flaky: false,
-            log_hash,
-            log_bytes,
-            message: String::new(),
-        };
+        let end =
+            End { state: if posted.ok { AttemptState::Passed } else { AttemptState::FailedBuild }, flaky: false, log_hash, log_bytes, message: String::new() };
         let builds = self.ask(Event::Record { new, end, took_ms: posted.run_time_ns / 1_000_000, older }).await?;
         builds.first().copied().ok_or_else(|| unavailable("the result was not stored"))
     }
@@ -205,7 +200,8 @@ impl Control for Farm {
             return Arc::clone(live);
         }
         let trouble = self.trouble();
-        let live = Arc::new(live::snapshot(&self.shell.lock(), &self.config(), now, trouble));
+        let enrolled = self.reverse.as_ref().map(|r| r.known()).unwrap_or_default();
+        let live = Arc::new(live::snapshot(&self.shell.lock(), &self.config(), &enrolled, now, trouble));
         *cached = Some((generation, now, Arc::clone(&live)));
         live
     }
@@ -242,10 +238,7 @@ impl Control for Farm {
     }
 
     fn poll_now(&self, repo: String) -> BoxFuture<'_, Result<(), ControlError>> {
-        async move {
-            if self.sources.wake(&repo) { Ok(()) } else { Err(ControlError::NotFound(format!("no repository {repo:?} is watched here"))) }
-        }
-        .boxed()
+        async move { if self.sources.wake(&repo) { Ok(()) } else { Err(ControlError::NotFound(format!("no repository {repo:?} is watched here"))) } }.boxed()
     }
 
     fn drain(&self, machine: String, on: bool, actor: String) -> BoxFuture<'_, Result<(), ControlError>> {

@@ -9,13 +9,14 @@ use burrow_results::view;
 
 use crate::control::Live;
 use crate::model::{Item, Job, Phase, State};
+use crate::reverse::Known;
 use crate::runner::words;
 
 /// Expected run time of a builder that never passed, milliseconds.
 const UNKNOWN_MS: f64 = 60_000.0;
 
 /// A snapshot.
-pub(crate) fn snapshot(state: &State, config: &Config, now: i64, trouble: Vec<String>) -> Live {
+pub(crate) fn snapshot(state: &State, config: &Config, enrolled: &BTreeMap<String, Known>, now: i64, trouble: Vec<String>) -> Live {
     let mut live = Live { trouble, ..Live::default() };
     for (kind, queue) in &state.queues {
         queue_of_kind(state, kind, queue, now, &mut live);
@@ -35,7 +36,7 @@ pub(crate) fn snapshot(state: &State, config: &Config, now: i64, trouble: Vec<St
             Phase::Waiting => {}
         }
     }
-    machines(state, config, &mut live);
+    machines(state, config, enrolled, &mut live);
     live
 }
 
@@ -84,7 +85,7 @@ fn queue_of_kind(state: &State, kind: &str, queue: &crate::model::Queue, now: i6
     }
 }
 
-fn machines(state: &State, config: &Config, live: &mut Live) {
+fn machines(state: &State, config: &Config, enrolled: &BTreeMap<String, Known>, live: &mut Live) {
     let mut kinds: BTreeMap<String, view::HostType> = BTreeMap::new();
     for (name, host) in &config.hosts {
         let kind = crate::sources::queue_of(config, &host.pool, name);
@@ -133,6 +134,22 @@ fn machines(state: &State, config: &Config, live: &mut Live) {
             connected_ms: worker.expected_until_ms.is_none().then_some(worker.connected_ms),
             build,
             note: note.to_owned(),
+        });
+    }
+    for (id, machine) in enrolled.iter().filter(|(id, _)| !state.workers.contains_key(*id)) {
+        let pool = config.hosts.get(&machine.host_type).map(|h| h.pool.clone()).unwrap_or_default();
+        live.machines.push(view::Machine {
+            id: id.clone(),
+            pool,
+            host_type: machine.host_type.clone(),
+            hostname: machine.hostname.clone(),
+            address: String::new(),
+            version: String::new(),
+            state: if machine.revoked { "revoked" } else { "missing" },
+            since_ms: machine.seen_ms,
+            connected_ms: None,
+            build: None,
+            note: if machine.revoked { "its key was revoked" } else { "enrolled, not connected" }.to_owned(),
         });
     }
     for (_, kind, _) in &live.waiting {

@@ -20,9 +20,22 @@ pub const LISTEN: &str = "127.0.0.1:8119";
 /// An enrolment token is good for so long.
 pub const TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);
 
+/// What is known of an enrolled machine, connected or not.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    pub(crate) host_type: String,
+    pub(crate) hostname: String,
+    pub(crate) seen_ms: i64,
+    pub(crate) revoked: bool,
+}
+
+/// Enrolled machines by id.
+type Roster = Arc<Mutex<BTreeMap<String, Known>>>;
+
 /// The reverse pool of a farm.
 pub(crate) struct Reverse {
     pool: ReversePool,
+    roster: Roster,
     draining: Mutex<HashSet<String>>,
     db: Db,
     /// Where it listens, with the port that was given.
@@ -80,15 +93,34 @@ pub(crate) async fn start(config: &Config, data: &Path, db: Db, clock: Arc<dyn C
     let address = listener.local_addr().map_err(|e| e.to_string())?;
     let draining = db.query("SELECT id FROM machines WHERE draining = 1", ()).await.map_err(|e| e.to_string())?;
     let draining: HashSet<String> = draining.iter().filter_map(|r| r.text(0).ok().map(str::to_owned)).collect();
-    let pool = ReversePool::new(settings, Arc::new(Records { db: db.clone() }), events);
+    let roster = roster(&db).await.map_err(|e| e.to_string())?;
+    let pool = ReversePool::new(settings, Arc::new(Records { db: db.clone(), roster: Arc::clone(&roster) }), events);
     let stop = CancellationToken::new();
     let (serving, until) = (pool.clone(), stop.clone());
     tokio::spawn(async move { serving.serve(listener, certificate.tls, None, until.cancelled_owned()).await });
     tracing::info!(%address, "Machines may dial in.");
-    Ok(Some(Reverse { pool, draining: Mutex::new(draining), db, address, stop }))
+    Ok(Some(Reverse { pool, roster, draining: Mutex::new(draining), db, address, stop }))
+}
+
+async fn roster(db: &Db) -> Result<Roster, burrow_store::Error> {
+    let mut known = BTreeMap::new();
+    for row in db.query("SELECT id, host_type, hostname, seen_ms, revoked FROM machines", ()).await? {
+        let machine = Known { host_type: row.text(1)?.to_owned(), hostname: row.text(2)?.to_owned(), seen_ms: row.int(3)?, revoked: row.bool(4)? };
+        known.insert(row.text(0)?.to_owned(), machine);
+    }
+    Ok(Arc::new(Mutex::new(known)))
+}
+
+fn with<T>(roster: &Roster, change: impl FnOnce(&mut BTreeMap<String, Known>) -> T) -> T {
+    change(&mut roster.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 impl Reverse {
+    /// Every machine that ever enrolled.
+    pub(crate) fn known(&self) -> BTreeMap<String, Known> {
+        with(&self.roster, |known| known.clone())
+    }
+
     pub(crate) fn release(&self, id: &str) {
         let (pool, id) = (self.pool.clone(), id.to_owned());
         tokio::spawn(async move { pool.release(&id).await });
@@ -115,6 +147,11 @@ impl Reverse {
     pub(crate) async fn revoke(&self, id: &str) -> Result<bool, burrow_store::Error> {
         let known = !self.db.query("SELECT id FROM machines WHERE id = $1", (id,)).await?.is_empty();
         self.db.commit(vec![sql("UPDATE machines SET revoked = 1 WHERE id = $1", (id,))]).await?;
+        with(&self.roster, |all| {
+            if let Some(machine) = all.get_mut(id) {
+                machine.revoked = true;
+            }
+        });
         self.pool.disconnect(id, "its key was revoked");
         Ok(known)
     }
@@ -128,6 +165,7 @@ impl Reverse {
 /// Machines and tokens as rows.
 struct Records {
     db: Db,
+    roster: Roster,
 }
 
 fn failed(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
@@ -173,6 +211,8 @@ impl MachineStore for Records {
                 (&machine.id, &machine.host_type, &machine.hostname, hex(&machine.secret), machine.enrolled_ms),
             );
             self.db.commit(vec![insert]).await.map_err(failed)?;
+            let known = Known { host_type: machine.host_type, hostname: machine.hostname, seen_ms: machine.enrolled_ms, revoked: false };
+            with(&self.roster, |all| all.insert(machine.id, known));
             Ok(Redeemed::Enrolled)
         }
         .boxed()
@@ -197,6 +237,12 @@ impl MachineStore for Records {
     }
 
     fn touch<'a>(&'a self, id: &'a str, seen: Seen) -> BoxFuture<'a, Result<(), StoreError>> {
+        with(&self.roster, |all| {
+            if let Some(machine) = all.get_mut(id) {
+                machine.seen_ms = seen.at_ms;
+                machine.hostname.clone_from(&seen.hostname);
+            }
+        });
         let update = sql("UPDATE machines SET seen_ms = $2, hostname = $3 WHERE id = $1", (id, seen.at_ms, seen.hostname));
         async move { self.db.commit(vec![update]).await.map_err(failed) }.boxed()
     }
