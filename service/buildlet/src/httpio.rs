@@ -22,6 +22,12 @@ const MAX_HEAD: usize = 64 * 1024;
 /// How much of the next request is read while an answer is under way.
 const MAX_HELD: usize = 64 * 1024;
 
+/// Read at once between bodies, so that an idle connection holds little.
+const HEAD_STEP: usize = 4 * 1024;
+
+/// Read at once in a body.
+const BODY_STEP: usize = 128 * 1024;
+
 /// Counts finished answers of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
@@ -93,7 +99,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for HttpIo<S> {
             if held && this.heads.between() && this.heads.raw.len() >= MAX_HELD {
                 return Poll::Pending;
             }
-            this.heads.raw.reserve(16 * 1024);
+            // Bodies are read in large steps: each step wakes the thread that writes files.
+            this.heads.raw.reserve(if this.heads.between() { HEAD_STEP } else { BODY_STEP });
             let before = this.heads.raw.len();
             match tokio_util::io::poll_read_buf(Pin::new(&mut this.stream), cx, &mut this.heads.raw) {
                 Poll::Ready(Ok(_)) => this.ended = this.heads.raw.len() == before,

@@ -114,7 +114,7 @@ fn request(host: &str, method: &str, path: &str, header: &str) -> io::Result<(u1
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     // HTTP/1.0: the end of the answer is the end of the connection, never chunks.
-    write!(stream, "{method} {path} HTTP/1.0\r\nHost: {host}\r\n{header}Content-Length: 0\r\n\r\n")?;
+    stream.write_all(format!("{method} {path} HTTP/1.0\r\nHost: {host}\r\n{header}Content-Length: 0\r\n\r\n").as_bytes())?;
     let mut answer = String::new();
     stream.take(MAX_ANSWER).read_to_string(&mut answer)?;
     let malformed = || io::Error::new(io::ErrorKind::InvalidData, "its answer is not HTTP");
@@ -134,9 +134,13 @@ mod tests {
         let thread = std::thread::spawn(move || {
             for _ in 0..requests {
                 let (mut stream, _) = listener.accept().unwrap();
-                let mut buffer = [0; 2048];
-                let n = stream.read(&mut buffer).unwrap();
-                let (status, body) = answer(std::str::from_utf8(&buffer[..n]).unwrap());
+                let mut request = String::new();
+                while !request.ends_with("\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    request.push(char::from(byte[0]));
+                }
+                let (status, body) = answer(&request);
                 write!(stream, "HTTP/1.0 {status} x\r\n\r\n{body}").unwrap();
             }
         });

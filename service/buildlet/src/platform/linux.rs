@@ -81,6 +81,16 @@ pub(crate) fn reap_orphans(kill_living: bool) -> bool {
     }
 }
 
+/// Whether this process has no children at all. As a subreaper every process that our commands ever started is then gone.
+pub(crate) fn childless() -> bool {
+    // SAFETY: the structure is valid for writes; WNOWAIT leaves the child as it is.
+    let result = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        libc::waitid(libc::P_ALL, 0, &raw mut info, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)
+    };
+    result != 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ECHILD)
+}
+
 /// Spawns and registers in one step, so that the reaper never sees an unregistered main process.
 pub(super) fn spawn_registered(command: &mut Command) -> io::Result<i32> {
     let mut guard = direct();

@@ -41,6 +41,11 @@ pub(crate) fn reap_orphans(_kill_living: bool) -> bool {
     false
 }
 
+/// Cannot be told here: daemons are nobody's children.
+pub(crate) fn childless() -> bool {
+    false
+}
+
 pub(super) fn spawn_registered(command: &mut Command) -> io::Result<i32> {
     command.spawn().map(|child| i32::try_from(child.id()).unwrap_or(0))
 }

@@ -1,9 +1,9 @@
 //! What all Unixes share: a child is a session of its own with one output pipe, and one thread waits for it with `poll`.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use rustix::fs::{AtFlags, FileType, statat};
 
 use super::{Event, ExitInfo, Kind, SpawnError, SpawnSpec, Stamp, Usage, os};
 
-pub(crate) use os::{Tree, finish_process, prepare_process, reap_orphans, sweep_strays};
+pub(crate) use os::{Tree, childless, finish_process, prepare_process, reap_orphans, sweep_strays};
 
 /// Whether limits of a whole tree and network cuts exist here.
 pub(crate) const CAN_CUT_NETWORK: bool = os::CAN_CUT_NETWORK;
@@ -344,8 +344,8 @@ pub(crate) fn name_bytes(name: &OsStr) -> Vec<u8> {
 }
 
 /// The inverse of [`name_bytes`].
-pub(crate) fn name_from_bytes(bytes: &[u8]) -> Option<OsString> {
-    Some(OsString::from_vec(bytes.to_vec()))
+pub(crate) fn name_from_bytes(bytes: &[u8]) -> Option<&OsStr> {
+    Some(OsStr::from_bytes(bytes))
 }
 
 /// Whether a file may be executed.

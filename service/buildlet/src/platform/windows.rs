@@ -3,7 +3,7 @@
 //! There is no waiting for a pipe and a process at once, so two threads tell one queue: one reads output, one waits for the exit.
 
 use std::collections::VecDeque;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::{self, Read as _};
 use std::os::windows::io::{AsRawHandle as _, FromRawHandle as _, OwnedHandle};
 use std::os::windows::process::CommandExt as _;
@@ -232,6 +232,11 @@ pub(crate) fn reap_orphans(_kill_living: bool) -> bool {
     false
 }
 
+/// Jobs know their processes; nobody asks.
+pub(crate) fn childless() -> bool {
+    false
+}
+
 /// There is no such signal.
 pub(crate) struct ChildSignals;
 
@@ -326,8 +331,8 @@ pub(crate) fn name_bytes(name: &OsStr) -> Vec<u8> {
     name.to_string_lossy().into_owned().into_bytes()
 }
 
-pub(crate) fn name_from_bytes(bytes: &[u8]) -> Option<OsString> {
-    std::str::from_utf8(bytes).ok().map(OsString::from)
+pub(crate) fn name_from_bytes(bytes: &[u8]) -> Option<&OsStr> {
+    std::str::from_utf8(bytes).ok().map(OsStr::new)
 }
 
 pub(crate) fn is_executable(path: &std::path::Path) -> bool {

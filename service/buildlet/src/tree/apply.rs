@@ -1,6 +1,6 @@
 //! Writing a tar into a tree and recording what was written.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::{self, Read, Write as _};
 
 use cap_std::fs::{Dir, OpenOptions};
@@ -92,7 +92,7 @@ fn parts(name: &[u8]) -> Result<Vec<&[u8]>, TreeError> {
     Ok(parts)
 }
 
-fn os(name: &[u8]) -> Result<OsString, TreeError> {
+fn os(name: &[u8]) -> Result<&OsStr, TreeError> {
     platform::name_from_bytes(name).ok_or_else(|| refused(name, "this system cannot have such a name"))
 }
 

@@ -1,6 +1,6 @@
 //! Finding what a build changed in a tree.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::io::{self, Read as _};
 
 use cap_std::fs::{Dir, OpenOptions};
@@ -62,7 +62,7 @@ impl Look {
 
     fn entry(&mut self, dir: &Dir, name: &[u8], node: &mut Node) -> io::Result<()> {
         let Some(name) = platform::name_from_bytes(name) else { return Ok(()) };
-        let found = match platform::stamp(dir, &name) {
+        let found = match platform::stamp(dir, name) {
             Ok(stamp) => Some(stamp),
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Err(e) => return Err(e),
@@ -76,7 +76,7 @@ impl Look {
         // Something of another kind in its place is as good as nothing.
         let found = match (found, expected) {
             (Some(stamp), Some(kind)) if stamp.kind != kind => {
-                remove_entry(dir, &name)?;
+                remove_entry(dir, name)?;
                 None
             }
             (found, _) => found,
@@ -85,16 +85,16 @@ impl Look {
             (Node::Dirty, _) => {}
             (Node::Dir(below), found) => {
                 if found.is_none() {
-                    dir.create_dir(&name)?;
+                    dir.create_dir(name)?;
                     below.lose();
                 }
-                let handle = open_unlocked(dir, &name)?;
+                let handle = open_unlocked(dir, name)?;
                 self.dir(&handle, below)?;
             }
             (node, None) => self.lose(node),
             (node @ Node::File { .. }, Some(now)) => {
                 if let Node::File { stamp, hash } = node
-                    && (*stamp == now && !self.young(stamp) || self.same_file(dir, &name, stamp, hash, now)?)
+                    && (*stamp == now && !self.young(stamp) || self.same_file(dir, name, stamp, hash, now)?)
                 {
                     return Ok(());
                 }
@@ -105,7 +105,7 @@ impl Look {
                     if *stamp == now && !self.young(stamp) {
                         return Ok(());
                     }
-                    if dir.read_link_contents(&name).is_ok_and(|t| platform::name_bytes(t.as_os_str()) == target.as_ref()) {
+                    if dir.read_link_contents(name).is_ok_and(|t| platform::name_bytes(t.as_os_str()) == target.as_ref()) {
                         *stamp = now;
                         self.changed = true;
                         return Ok(());
@@ -123,7 +123,7 @@ impl Look {
     }
 
     /// Reads a suspicious file. The same content makes it the same file: mode and time are put right and the stamp renewed.
-    fn same_file(&mut self, dir: &Dir, name: &OsString, stamp: &mut Stamp, hash: &Hash, now: Stamp) -> io::Result<bool> {
+    fn same_file(&mut self, dir: &Dir, name: &OsStr, stamp: &mut Stamp, hash: &Hash, now: Stamp) -> io::Result<bool> {
         if stamp.size != now.size {
             return Ok(false);
         }
