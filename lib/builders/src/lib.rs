@@ -29,6 +29,7 @@
 mod check;
 mod detect;
 mod load;
+mod load_builder;
 mod load_recipe;
 mod model;
 mod outcome;

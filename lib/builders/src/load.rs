@@ -1,19 +1,19 @@
 //! From the document to the types: reading every table, and noting everything that is wrong with it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use burrow_site::{At, ConfigErrors, Document, Fields, Problems, Secret, Site, Span, Storage, Table, Value, ValueKind, nearest};
 use sha2::{Digest, Sha256};
 
+use crate::check;
 use crate::load_recipe::{read_recipe, read_steps_recipe};
-use crate::model::{Builder, Config, Helpers, Host, Pool, PoolKind, Project, Repo, SkipTests, TestPolicy};
+use crate::model::{Config, Pool, PoolKind, Project, Repo, SkipTests, TestPolicy};
 use crate::pattern::{Patterns, Sets};
 use crate::policy::{Clause, Policy};
 use crate::recipe::Recipe;
-use crate::version::{Version, VersionRange};
-use crate::{check, up};
+use crate::version::VersionRange;
 use std::time::Duration;
 
 /// Which pools a configuration may have.
@@ -27,6 +27,9 @@ pub enum Pools {
 
 /// Kinds of pool that exist elsewhere.
 const NOT_BUILT_IN: [&str; 5] = ["gce", "kubernetes", "ec2", "engine", "qemu"];
+/// Templates of templates of templates are enough.
+const DEEPEST_TEMPLATES: usize = 16;
+
 const BUILT_IN: [&str; 3] = ["process", "reverse", "listen"];
 
 impl Config {
@@ -116,7 +119,7 @@ impl<'t> Loader<'t> {
     }
 
     /// Notes that nothing in the section is called so, unless something is.
-    fn refer(&self, section: &str, name: &At<String>) {
+    pub(crate) fn refer(&self, section: &str, name: &At<String>) {
         let known = self.known(section);
         if known.contains(&name.value.as_str()) {
             return;
@@ -200,22 +203,24 @@ impl<'t> Loader<'t> {
     /// A section whose entries may `use` templates. The templates themselves are read too, so that a mistake in one that nobody uses is found.
     fn templated<T>(&self, root: &Fields<'t>, section: &'static str, templates: &'static str, read: impl Fn(&str, &Fields<'_>) -> T) -> BTreeMap<String, T> {
         let mut found = BTreeMap::new();
+        let mut done = BTreeMap::new();
         for (name, span, table) in root.section(section) {
             self.check_name(section, name, span);
-            let full = self.expand(table, templates, &mut vec![]);
+            let full = self.expand(table, templates, &mut vec![], &mut done);
             let fields = Fields::new(format!("{section} `{name}`"), &full, self.problems);
             fields.value("use");
             found.insert(name.to_owned(), read(name, &fields));
             fields.finish();
         }
         for (name, _, table) in root.section(templates) {
-            self.expand(table, templates, &mut vec![name.to_owned()]);
+            self.expand(table, templates, &mut vec![name.to_owned()], &mut done);
         }
         found
     }
 
-    /// The table with the templates it uses laid under it: later ones win, its own keys win over all, `env` goes key by key.
-    fn expand(&self, table: &Table, templates: &'static str, path: &mut Vec<String>) -> Table {
+    /// The table with the templates it uses laid under it: later ones win, its own keys win over all, `env` goes key by
+    /// key. `path` holds the templates on the way here, `done` those that are complete: each is worked out once.
+    fn expand(&self, table: &Table, templates: &'static str, path: &mut Vec<String>, done: &mut BTreeMap<String, Table>) -> Table {
         let fields = Fields::new("`use`", table, self.problems);
         let mut full = Table::default();
         for name in fields.string_or_strings("use").unwrap_or_default() {
@@ -224,14 +229,22 @@ impl<'t> Loader<'t> {
                 _ => None,
             };
             match template {
-                Some(Value { kind: ValueKind::Table(template), .. }) if !path.contains(&name.value) => {
-                    path.push(name.value.clone());
-                    let under = self.expand(template, templates, path);
-                    path.pop();
-                    full.overlay(&under, &["env"]);
-                }
                 Some(_) if path.contains(&name.value) => {
                     self.problems.add(name.span, format!("template {:?} uses itself: {} → {}", name.value, path.join(" → "), name.value));
+                }
+                Some(_) if path.len() >= DEEPEST_TEMPLATES => {
+                    self.problems.add(name.span, format!("templates use each other more than {DEEPEST_TEMPLATES} deep"));
+                }
+                Some(Value { kind: ValueKind::Table(template), .. }) => {
+                    if !done.contains_key(&name.value) {
+                        path.push(name.value.clone());
+                        let complete = self.expand(template, templates, path, done);
+                        path.pop();
+                        done.insert(name.value.clone(), complete);
+                    }
+                    if let Some(under) = done.get(&name.value) {
+                        full.overlay(under, &["env"]);
+                    }
                 }
                 _ => self.refer(templates, &name),
             }
@@ -248,26 +261,18 @@ impl<'t> Loader<'t> {
             (name.to_owned(), Patterns::new(items.into_iter().map(|item| item.value)))
         };
         let sets: Sets = table.iter().map(read).collect();
-        for name in sets.keys() {
-            if self.leads_to(&sets, name, name, &mut vec![])
-                && let Some(span) = table.key_span(name)
-            {
-                self.problems.add(span, format!("reposet {name:?} contains itself"));
-            }
+        // Sets of sets are settled from the inside out; what is left after a few rounds stands in a circle, or in no
+        // configuration that a person would write.
+        let mut settled: BTreeSet<&str> = BTreeSet::new();
+        for _ in 0..Patterns::DEEPEST {
+            let next = |(_, set): &(&String, &Patterns)| set.set_names().all(|name| settled.contains(name) || !sets.contains_key(name));
+            settled = sets.iter().filter(next).map(|(name, _)| name.as_str()).collect();
+        }
+        for name in sets.keys().filter(|name| !settled.contains(name.as_str())) {
+            let span = table.key_span(name).unwrap_or_default();
+            self.problems.add(span, format!("reposet {name:?} contains itself, or sets more than {} deep", Patterns::DEEPEST));
         }
         sets
-    }
-
-    fn leads_to(&self, sets: &Sets, from: &str, to: &str, seen: &mut Vec<String>) -> bool {
-        let Some(set) = sets.get(from) else { return false };
-        set.set_names().any(|name| {
-            let again = seen.iter().any(|known| known == name);
-            name == to
-                || (!again && {
-                    seen.push(name.to_owned());
-                    self.leads_to(sets, name, to, seen)
-                })
-        })
     }
 
     fn check_sets(&self, items: &[At<String>]) {
@@ -365,7 +370,7 @@ impl<'t> Loader<'t> {
     }
 
     /// A policy of a builder: the name of one, or clauses in place.
-    fn policy(&self, fields: &Fields<'_>, key: &'static str, config: &Config) -> Option<(Policy, Option<String>)> {
+    pub(crate) fn policy(&self, fields: &Fields<'_>, key: &'static str, config: &Config) -> Option<(Policy, Option<String>)> {
         let value = fields.value(key)?;
         if let ValueKind::String(name) = &value.kind {
             self.refer("policy", &At { value: name.clone(), span: value.span });
@@ -464,7 +469,7 @@ impl<'t> Loader<'t> {
     }
 
     /// The project that a table names, or the only one there is.
-    fn project_of(&self, fields: &Fields<'_>) -> String {
+    pub(crate) fn project_of(&self, fields: &Fields<'_>) -> String {
         let known = self.known("project");
         match (fields.string("project"), known.as_slice()) {
             (Some(name), _) => {
@@ -526,213 +531,6 @@ impl<'t> Loader<'t> {
         fields.finish();
         found
     }
-
-    fn host(&self, name: &str, fields: &Fields<'_>) -> Host {
-        let text = |key| fields.string(key).map(|text: At<String>| text.value);
-        let default = Host::default();
-        let pool = fields.required("pool");
-        if let Some(pool) = &pool {
-            self.refer("pool", pool);
-        }
-        // `host-<os>-<arch>[-…]`; 32-bit ARM is version 7 unless the name is overruled.
-        let from_name = name.strip_prefix("host-").and_then(|rest| {
-            let mut parts = rest.split('-');
-            let (os, arch) = (parts.next()?, parts.next()?);
-            Some(if arch == "arm" { format!("{os}-arm-7") } else { format!("{os}-{arch}") })
-        });
-        Host {
-            arch: text("arch").or(from_name),
-            image: text("image"),
-            container: text("container"),
-            machine: text("machine"),
-            disk_gb: number(fields, "disk_gb", 1, 1_000_000),
-            disk: fields.one_of("disk", &["ssd", "hdd"]).map(|text| text.value),
-            min_cpu: text("min_cpu"),
-            cpus: number(fields, "cpus", 1, 100_000),
-            memory: fields.size("memory"),
-            nested_virt: fields.boolean("nested_virt").unwrap_or(false),
-            host_image: text("host_image"),
-            host_os: text("host_os"),
-            delete_after: fields.duration("delete_after").unwrap_or(default.delete_after),
-            boot_timeout: fields.duration("boot_timeout").unwrap_or(default.boot_timeout),
-            max_age: fields.duration("max_age"),
-            bootstrap: text("bootstrap"),
-            expect: number(fields, "expect", 0, 100_000).unwrap_or(0),
-            hermetic: fields.boolean("hermetic").unwrap_or(false),
-            trusted: fields.boolean("trusted").unwrap_or(false),
-            min_buildlet: number(fields, "min_buildlet", 0, 1_000_000).unwrap_or(default.min_buildlet),
-            env: fields.map("env"),
-            ssh_user: text("ssh_user"),
-            owners: self.owners(fields),
-            notes: text("notes").unwrap_or_default(),
-            max_concurrent: number(fields, "max_concurrent", 1, 100_000),
-            legacy_auth: fields.one_of("auth", &["machine-key", "legacy-hmac"]).is_some_and(|word| word.value == "legacy-hmac"),
-            pool: pool.map(|pool| pool.value).unwrap_or_default(),
-        }
-    }
-
-    fn owners(&self, fields: &Fields<'_>) -> Vec<String> {
-        let owners = fields.strings("owners").unwrap_or_default();
-        for owner in &owners {
-            if !owner.value.starts_with("github:") && !owner.value.starts_with("mailto:") {
-                self.problems.add_help(
-                    owner.span,
-                    format!("{:?} is not an address of an owner", owner.value),
-                    "write \"github:name\" or \"mailto:name@example.org\"",
-                );
-            }
-        }
-        owners.into_iter().map(|owner| owner.value).collect()
-    }
-
-    fn builder(&self, name: &str, fields: &Fields<'_>, config: &Config) -> Builder {
-        let text = |key| fields.string(key).map(|text: At<String>| text.value);
-        let yes = |key, default| fields.boolean(key).unwrap_or(default);
-        let host = fields.required("host");
-        if let Some(host) = &host {
-            self.refer("host", host);
-        }
-        let project = self.project_of(fields);
-        let recipe = match fields.string("recipe") {
-            Some(recipe) => {
-                self.refer("recipe", &recipe);
-                recipe.value
-            }
-            None => config.projects.get(&project).and_then(|project| project.recipe.clone()).unwrap_or_else(|| {
-                if config.projects.contains_key(&project) {
-                    self.problems.add_help(
-                        fields.span(),
-                        format!("{} has no recipe, and neither has its project", fields.what()),
-                        format!("set `recipe` in [builder.{name}] or in [project.{project}]"),
-                    );
-                }
-                String::new()
-            }),
-        };
-        // The policy called `default` is what a builder builds that says nothing; without one, everything.
-        let (builds, builds_name) = self.policy(fields, "builds", config).unwrap_or_else(|| match config.policies.get("default") {
-            Some(policy) => (policy.clone(), Some("default".to_owned())),
-            None => (Policy::always(), None),
-        });
-        let (try_, try_name) = self.policy(fields, "try", config).map_or((None, None), |(policy, name)| (Some(policy), name));
-        let parts: Vec<&str> = name.split('-').collect();
-        let named = |part: &str| config.site.go_names && parts.contains(&part);
-        let place = self.platform(name, host.as_ref().and_then(|host| config.hosts.get(&host.value)), config);
-        let tests = fields.string("tests");
-        if let Some(tests) = &tests {
-            self.refer("test_policy", tests);
-        }
-        let until = fields.string("known_issues_until");
-        if let Some(date) = until.as_ref().filter(|date| !is_date(&date.value)) {
-            self.problems.add_help(date.span, format!("{:?} is not a date", date.value), "write YYYY-MM-DD");
-        }
-        let min_version = fields.string("min_version").and_then(|text| {
-            let version = Version::parse(&text.value);
-            if version.is_none() {
-                self.problems.add_help(text.span, format!("{:?} is not a version", text.value), "write for example \"1.20\"");
-            }
-            version
-        });
-        let snapshot_from = fields.string("snapshot_from").map(|other| {
-            self.refer("builder", &other);
-            other.value
-        });
-        Builder {
-            host: host.map(|host| host.value).unwrap_or_default(),
-            project,
-            recipe,
-            builds,
-            builds_name,
-            try_,
-            try_name,
-            post: yes("post", true),
-            tests: tests.map(|name| name.value),
-            helpers: self.helpers(fields),
-            env: fields.map("env"),
-            timeout_scale: fields.positive("timeout_scale").or_else(|| config_scale(fields, config)).unwrap_or(1.0),
-            race: fields.boolean("race").unwrap_or_else(|| named("race")),
-            long: fields.boolean("long").unwrap_or_else(|| named("longtest")),
-            os: text("os").unwrap_or(place.0),
-            arch: text("arch").unwrap_or(place.1),
-            offline: yes("offline", false),
-            flaky_net: yes("flaky_net", false),
-            snapshot: yes("snapshot", true),
-            snapshot_from,
-            compile_only: yes("compile_only", false),
-            stop_after_build: fields.one_of("stop_after", &["build"]).is_some(),
-            race_install: fields.strings("race_install").map(|list| list.into_iter().map(|item| item.value).collect()),
-            go_proxy: fields.one_of("go_proxy", &["relay", "public", "own"]).map(|word| word.value),
-            bench: yes("bench", false),
-            args: texts(fields, "args"),
-            min_version,
-            requires_commits: texts(fields, "requires_commits"),
-            known_issues: fields.integers("known_issues", 1, i64::from(u32::MAX)).into_iter().filter_map(|issue| u32::try_from(issue.value).ok()).collect(),
-            known_issues_until: until.map(|date| date.value),
-            restricted: texts(fields, "restricted"),
-            aliases: texts(fields, "aliases"),
-            notes: text("notes").unwrap_or_default(),
-        }
-    }
-
-    /// Operating system and architecture of a builder that does not say.
-    fn platform(&self, name: &str, host: Option<&Host>, config: &Config) -> (String, String) {
-        let split = |text: &str| {
-            let mut parts = text.split('-');
-            Some((parts.next()?.to_owned(), parts.next()?.to_owned()))
-        };
-        if config.site.go_names {
-            return split(name).unwrap_or_default();
-        }
-        let Some(host) = host else { return Default::default() };
-        match (host.arch.as_deref().and_then(split), config.pools.get(&host.pool).map(|pool| &pool.kind)) {
-            (Some(found), _) => found,
-            (None, Some(PoolKind::Process { .. })) => up::this_machine(),
-            _ => Default::default(),
-        }
-    }
-
-    /// One number, or one for after submit and one for try runs.
-    fn helpers(&self, fields: &Fields<'_>) -> Helpers {
-        let one = |item: &At<i64>| u32::try_from(item.value).unwrap_or(0);
-        match fields.value("helpers") {
-            Some(Value { kind: ValueKind::Array(_), span }) => match fields.integers("helpers", 0, 1000).as_slice() {
-                [post, try_] => Helpers { post: one(post), try_: one(try_) },
-                _ => {
-                    self.problems.add_help(
-                        *span,
-                        format!("`helpers` of {} is not two numbers", fields.what()),
-                        "write [after submit, in try runs], for example [1, 4]",
-                    );
-                    Helpers::default()
-                }
-            },
-            Some(_) => fields.integer("helpers", 0, 1000).map(|number| Helpers { post: one(&number), try_: 0 }).unwrap_or_default(),
-            None => Helpers::default(),
-        }
-    }
-}
-
-/// Go's own variable in the environments, for configurations that were imported.
-fn config_scale(fields: &Fields<'_>, config: &Config) -> Option<f64> {
-    if !config.site.go_names {
-        return None;
-    }
-    let scale = |env: &BTreeMap<String, String>| {
-        env.get("GO_TEST_TIMEOUT_SCALE").and_then(|text| text.parse::<f64>().ok()).filter(|scale| *scale > 0.0 && scale.is_finite())
-    };
-    let host = fields.string("host").and_then(|host| config.hosts.get(&host.value).cloned());
-    scale(&fields.map("env")).or_else(|| host.and_then(|host| scale(&host.env)))
-}
-
-fn is_date(text: &str) -> bool {
-    let part =
-        |range: std::ops::Range<usize>| text.get(range).filter(|part| part.bytes().all(|byte| byte.is_ascii_digit())).and_then(|part| part.parse::<u32>().ok());
-    text.len() == 10
-        && text.get(4..5) == Some("-")
-        && text.get(7..8) == Some("-")
-        && part(0..4).is_some()
-        && part(5..7).is_some_and(|month| (1..=12).contains(&month))
-        && part(8..10).is_some_and(|day| (1..=31).contains(&day))
 }
 
 pub(crate) fn number(fields: &Fields<'_>, key: &'static str, least: u32, most: u32) -> Option<u32> {

@@ -21,6 +21,9 @@ pub struct Patterns(Vec<String>);
 pub type Sets = BTreeMap<String, Patterns>;
 
 impl Patterns {
+    /// How deep named lists may stand for named lists.
+    pub(crate) const DEEPEST: usize = 8;
+
     /// From items as people write them.
     pub fn new<S: Into<String>>(items: impl IntoIterator<Item = S>) -> Self {
         Patterns(items.into_iter().map(Into::into).collect())
@@ -43,10 +46,10 @@ impl Patterns {
 
     /// Whether `text` is in the list.
     pub fn has(&self, text: &str, sets: &Sets) -> bool {
-        self.has_within(text, sets, 8)
+        self.has_within(text, sets, Patterns::DEEPEST)
     }
 
-    /// Sets may stand for sets; the loader refuses circles, and the depth makes sure.
+    /// Sets may stand for sets; the loader refuses circles and deeper ones.
     fn has_within(&self, text: &str, sets: &Sets, depth: usize) -> bool {
         let mut found = false;
         for item in &self.0 {

@@ -135,7 +135,7 @@ fn mistakes_are_named_with_place_and_advice() {
             "2:10 `listen` of [site] is not an address to listen on | write host:port, for example \"127.0.0.1:8080\" or \"[::]:8080\"",
         ),
         ("[site]\nstorage = { logs = \"blobs\" }", "2:20 no storage is called \"blobs\" | add a table [storage.blobs]"),
-        ("[reposet]\na = [\"@b\"]\nb = [\"x\", \"!@a\"]", "2:1 reposet \"a\" contains itself | -"),
+        ("[reposet]\na = [\"@b\"]\nb = [\"x\", \"!@a\"]", "2:1 reposet \"a\" contains itself, or sets more than 8 deep | -"),
         ("[template.a]\nuse = \"b\"\n[template.b]\nuse = [\"a\"]", "2:7 template \"b\" uses itself: b → a → b | -"),
         (
             "[\"builder\".\"a/b\"]\nhost = \"laptop\"",
@@ -236,4 +236,18 @@ fn a_farm_elsewhere_can_be_checked_here_but_not_run() {
     let text = BASE.replace("\"process\"", "\"kubernetes\"\ncluster = \"c\"");
     assert_eq!(Config::parse("x.toml", &text).unwrap_err().len(), 1);
     assert!(Config::from_document(&Document::parse("x.toml", &text).unwrap(), Pools::Any).is_ok());
+}
+
+#[test]
+fn texts_that_nest_without_end_are_refused_not_followed() {
+    for text in [
+        format!("x = {}", "[".repeat(100_000)),
+        format!("x = {}", "{a=".repeat(100_000)),
+        format!("{}a = 1", "a.".repeat(100_000)),
+        format!("[{}a]", "a.".repeat(100_000)),
+        format!("[builder.x]\nenv{} = 1", ".a".repeat(5_000)),
+        format!("{}[host.a]\nuse = \"t0\"", (0..3_000).map(|at| format!("[host_template.t{at}]\nuse = \"t{}\"\n", at + 1)).collect::<String>()),
+    ] {
+        assert!(Config::parse("x.toml", &text).is_err());
+    }
 }

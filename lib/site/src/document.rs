@@ -194,6 +194,11 @@ impl Document {
         let mut problems = Vec::new();
         let mut tables = Vec::new();
         for (number, file) in document.files.iter().enumerate() {
+            if let Some(at) = too_deep(&file.text) {
+                let span = Span { file: number, start: at, end: at + 1 };
+                problems.push(document.problem(span, format!("tables and lists are nested more than {DEEPEST} deep here"), None));
+                continue;
+            }
             let (table, errors) = DeTable::parse_recoverable(&file.text);
             for error in &errors {
                 let span = error.span().unwrap_or(0..0);
@@ -279,6 +284,68 @@ impl Document {
         let width = width.min((source.chars().count() + 1).saturating_sub(column)).max(1);
         Problem { file: name.clone(), line, column, message, help, source: source.to_owned(), width }
     }
+}
+
+/// Tables in tables in lists: more than this is a mistake, or an attempt on the stack.
+const DEEPEST: usize = 40;
+
+/// Where a text nests deeper than [`DEEPEST`], by brackets or by dotted keys. The TOML parser limits brackets but not dots,
+/// and what it returns for a key of ten thousand parts cannot even be dropped without overflowing the stack.
+fn too_deep(text: &str) -> Option<usize> {
+    // The number of dots since the last comma or line, for every open bracket.
+    let mut open = vec![0_usize];
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let rest = bytes.get(at..).unwrap_or_default();
+        let next = match byte {
+            b'#' => at + rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len()),
+            b'"' | b'\'' => at + string_length(rest, byte),
+            _ => at + 1,
+        };
+        match byte {
+            b'[' | b'{' => open.push(0),
+            b']' | b'}' if open.len() > 1 => {
+                open.pop();
+            }
+            b'.' => {
+                if let Some(dots) = open.last_mut() {
+                    *dots += 1;
+                }
+            }
+            b',' => {
+                if let Some(dots) = open.last_mut() {
+                    *dots = 0;
+                }
+            }
+            // A bracket that is still open here is one of a list over several lines, in which commas count.
+            b'\n' if open.len() == 1 => open = vec![0],
+            _ => {}
+        }
+        if open.len() + open.iter().sum::<usize>() > DEEPEST {
+            return Some(at);
+        }
+        at = next;
+    }
+    None
+}
+
+/// The length of the string that begins here, quotes included; to the end when it has none.
+fn string_length(text: &[u8], quote: u8) -> usize {
+    let triple = [quote; 3];
+    let (end, mut at): (&[u8], usize) = if text.starts_with(&triple) { (&triple, 3) } else { (std::slice::from_ref(&quote), 1) };
+    while let Some(&byte) = text.get(at) {
+        if text.get(at..).unwrap_or_default().starts_with(end) {
+            return at + end.len();
+        }
+        match byte {
+            b'\\' if quote == b'"' => at += 2,
+            // Only a triple quote goes over several lines; what follows an unclosed one is read as what it looks like.
+            b'\n' if end.len() == 1 => return at,
+            _ => at += 1,
+        }
+    }
+    text.len()
 }
 
 fn to_table(table: &DeTable<'_>, span: Span, file: usize, text: &str) -> Table {
