@@ -220,15 +220,15 @@ impl Board {
     pub fn tile(&self) -> Tile {
         let (mut passed, mut failed, mut infra, mut flaky, mut open) = (0, 0, 0, 0, 0);
         for column in self.columns.iter().filter(|column| column.active || self.columns.iter().all(|column| !column.active)) {
-            let mut cells = self.rows.iter().filter_map(|row| row.cells.get(&column.name));
-            if let Some(cell) = cells.find(|cell| decided(cell.state)) {
-                match cell.state {
-                    BuildState::Passed => passed += 1,
-                    BuildState::InfraFailed => infra += 1,
-                    _ => failed += 1,
-                }
-                flaky += usize::from(cell.flaky && cell.state == BuildState::Passed);
+            let cells = || self.rows.iter().filter_map(|row| row.cells.get(&column.name));
+            let Some(newest) = cells().find(|cell| decided(cell.state)) else { continue };
+            // A lost machine says nothing about the commit: what was red before it is red still, as in the list of what is red.
+            match cells().find(|cell| cell.state == BuildState::Passed || cell.state.failed()) {
+                Some(cell) if cell.state.failed() => failed += 1,
+                _ if newest.state == BuildState::InfraFailed => infra += 1,
+                _ => passed += 1,
             }
+            flaky += usize::from(newest.flaky && newest.state == BuildState::Passed);
         }
         for row in &self.rows {
             open += row.cells.entries.iter().filter(|entry| !entry.cell.state.ended()).count();

@@ -52,7 +52,7 @@ impl Filter {
     }
 
     /// Narrows a board to what the filter asks for.
-    pub fn narrow(&self, board: &mut Board) {
+    pub(crate) fn narrow(&self, board: &mut Board) {
         let globs: Vec<&str> = self.builders.split([',', ' ']).filter(|glob| !glob.is_empty()).collect();
         if !globs.is_empty() {
             board.columns.retain(|column| globs.iter().any(|glob| matches(glob.as_bytes(), column.name.as_bytes())));

@@ -35,22 +35,22 @@ pub struct LineCounts(Mutex<HashMap<(AttemptId, u64), u64>>);
 #[derive(Debug, Default)]
 pub(crate) struct Part {
     /// Offset of the first byte.
-    pub offset: u64,
+    pub(crate) offset: u64,
     /// Number of the first line, counted from 1; `None`: too far into a big log to count.
-    pub first: Option<u64>,
+    pub(crate) first: Option<u64>,
     /// The lines, without their breaks.
-    pub lines: Vec<Vec<u8>>,
+    pub(crate) lines: Vec<Vec<u8>>,
     /// Offset after the last byte.
-    pub end: u64,
+    pub(crate) end: u64,
 }
 
 /// What is shown of a log.
 #[derive(Debug, Default)]
 pub(crate) struct Shown {
     /// In order, with gaps between them.
-    pub parts: Vec<Part>,
+    pub(crate) parts: Vec<Part>,
     /// Bytes of the whole, as far as known.
-    pub size: u64,
+    pub(crate) size: u64,
 }
 
 async fn read(site: &Site, attempt: AttemptId, from: u64, most: u64) -> Result<Vec<u8>, Problem> {
@@ -216,17 +216,17 @@ pub(crate) async fn lines_of(mut reader: Box<dyn LogReader>, from: u64, to: u64)
 
 impl Shown {
     /// All shown lines as plain text, with their part and their index in it.
-    pub fn plain(&self) -> Vec<(usize, usize, String)> {
+    pub(super) fn plain(&self) -> Vec<(usize, usize, String)> {
         self.parts.iter().enumerate().flat_map(|(at, part)| part.lines.iter().enumerate().map(move |(index, line)| (at, index, ansi::plain(line)))).collect()
     }
 
     /// Number after the last shown line, for lines that follow; 0 if lines are counted from the end.
-    pub fn next_line(&self) -> u64 {
+    pub(super) fn next_line(&self) -> u64 {
         self.parts.last().map_or(1, |part| part.first.map_or(0, |first| first + part.lines.len() as u64))
     }
 
     /// The lines as HTML. `bad` holds part and index of lines that say what failed; `log_url` leads to whole ranges.
-    pub fn html(&self, bad: &std::collections::HashSet<(usize, usize)>, log_url: &str) -> String {
+    pub(super) fn html(&self, bad: &std::collections::HashSet<(usize, usize)>, log_url: &str) -> String {
         let mut out =
             String::with_capacity(self.parts.iter().map(|part| (part.end - part.offset) as usize + part.lines.len() * 60).sum::<usize>().min(8 << 20));
         for (at, part) in self.parts.iter().enumerate() {
@@ -241,7 +241,7 @@ impl Shown {
 
 impl Part {
     /// Appends the lines as HTML.
-    pub fn html(&self, out: &mut String, bad: impl Fn(usize) -> bool) {
+    pub(super) fn html(&self, out: &mut String, bad: impl Fn(usize) -> bool) {
         for (index, line) in self.lines.iter().enumerate() {
             let class = if bad(index) { " class=bad" } else { "" };
             match self.first {
