@@ -28,6 +28,8 @@ use crate::{Events, PoolEvent, Timing, Worker};
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// How often a starting worker is tried.
 const START_POLL: Duration = Duration::from_millis(10);
+/// How often a late worker is looked at whether it has ended.
+const GONE_POLL: Duration = Duration::from_millis(100);
 /// A worker found behind a socket has so long to answer before it counts as frozen.
 const ADOPT_LIMIT: Duration = Duration::from_secs(3);
 /// Pauses before a worker is started again grow from the first to the second; after the third of healthy life they begin anew.
@@ -309,7 +311,18 @@ impl Slot {
         let probe = std::mem::replace(&mut running.probe, Probe::new(Client::unix(&self.socket)));
         let mut watch = Watch::new(probe, Some(instance.to_owned()), self.shared.config.timing);
         let mut stopped = self.stopped.clone();
+        let mut late = false;
+        let (adopted, pid) = (running.child.is_none(), running.pid);
         loop {
+            // An adopted worker is nobody's child here, so its end is seen by looking, once it gives cause.
+            let gone = async {
+                if !late || !adopted {
+                    return std::future::pending().await;
+                }
+                while !is_gone(pid, &self.socket).await {
+                    sleep(GONE_POLL).await;
+                }
+            };
             let exited = async {
                 match &mut running.child {
                     Some(child) => child.wait().await,
@@ -317,6 +330,7 @@ impl Slot {
                 }
             };
             let noticed = tokio::select! {
+                () = gone => return Some("the worker process ended".into()),
                 // Errors when the pool's handle is gone; then this task is being aborted anyway.
                 _ = stopped.wait_for(|stop| *stop) => return None,
                 status = exited => return Some(match status {
@@ -329,13 +343,15 @@ impl Slot {
                 Noticed::Silent(reason) => return Some(reason),
                 Noticed::Restarted => return Some("another worker process answers in its place".into()),
                 Noticed::Late(reason) => {
-                    if running.pid.is_some_and(|pid| !is_alive(pid)) {
+                    late = true;
+                    if adopted && is_gone(pid, &self.socket).await {
                         return Some("the worker process ended".into());
                     }
                     self.show("late", running.pid);
                     self.shared.tell(PoolEvent::Unreachable { id: self.id.clone(), instance: instance.to_owned(), reason });
                 }
                 Noticed::Back => {
+                    late = false;
                     self.show("up", running.pid);
                     self.shared.tell(PoolEvent::Reachable { id: self.id.clone(), instance: instance.to_owned() });
                 }
@@ -474,9 +490,26 @@ async fn peer_pid(socket: &Path) -> io::Result<Option<Pid>> {
     Ok(stream.peer_cred()?.pid().and_then(Pid::from_raw))
 }
 
+/// Whether a process runs. One that has ended and whose status nobody takes (in a container without an init, for example) does not.
 fn is_alive(pid: Pid) -> bool {
-    // A zombie counts as alive here, but only an own child can become one for long, and those are waited for.
-    rustix::process::test_kill_process(pid).is_ok()
+    if rustix::process::test_kill_process(pid).is_err() {
+        return false;
+    }
+    // The state stands behind the name, which is in brackets and may hold anything. Systems without this file have an init that takes the status.
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    !matches!(state, Some('Z' | 'X'))
+}
+
+/// Whether a worker that is late has ended: its process is gone, or nobody listens any more behind its socket. A stopped process still does.
+async fn is_gone(pid: Option<Pid>, socket: &Path) -> bool {
+    if pid.is_some_and(|pid| !is_alive(pid)) {
+        return true;
+    }
+    match burrow_buildlet_client::connect_unix(socket).await {
+        Err(error) => matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound),
+        Ok(_) => false,
+    }
 }
 
 /// Kills a worker with its process group (it leads a session) and, if it is our child, takes its exit status.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use burrow_pool::process::{ProcessConfig, ProcessPool};
 use burrow_pool::{PoolEvent, Worker};
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, test_kill_process, waitpid};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::Instant;
 
@@ -78,6 +78,13 @@ impl Drop for Home {
             }
         }
     }
+}
+
+/// Freezes a worker and waits until it is.
+fn stop(pid: Pid) {
+    kill_process(pid, Signal::STOP).unwrap();
+    let (_, status) = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap();
+    assert!(status.stopped());
 }
 
 struct Running {
@@ -180,7 +187,7 @@ async fn a_frozen_worker_is_lost_within_15_seconds_and_replaced() {
     let mut running = Running::start(config(1, dir.path()));
     let worker = running.up().await;
     let pid = running.pid("local-1");
-    kill_process(pid, Signal::STOP).unwrap();
+    stop(pid);
     // A stopped process moves no byte, so the test's clock may run ahead.
     tokio::time::pause();
     let begin = Instant::now();
@@ -201,7 +208,7 @@ async fn a_frozen_worker_of_an_earlier_coordinator_is_replaced() {
     let mut first = Running::start(config(1, dir.path()));
     let worker = first.up().await;
     let pid = first.pid("local-1");
-    kill_process(pid, Signal::STOP).unwrap();
+    stop(pid);
     drop(first);
     tokio::time::pause();
     let mut second = Running::start(config(1, dir.path()));
