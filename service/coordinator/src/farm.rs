@@ -179,7 +179,9 @@ impl Farm {
                 }
                 PoolKind::Reverse { .. } => {}
                 PoolKind::Listen { .. } => {
-                    return Err(StartError::Configuration(format!("pool {name}: kind \"listen\" is not in this build; use \"reverse\" and let the machines dial in")));
+                    return Err(StartError::Configuration(format!(
+                        "pool {name}: kind \"listen\" is not in this build; use \"reverse\" and let the machines dial in"
+                    )));
                 }
                 PoolKind::NotBuiltIn { name: kind } => {
                     return Err(StartError::Configuration(format!("pool {name}: kind {kind:?} is not in this build; use \"process\" or \"reverse\"")));
@@ -269,16 +271,14 @@ impl Farm {
         while let Some(action) = actions.recv().await {
             match action {
                 Action::Start(assignment) => self.start_runner(assignment),
-                Action::Stop { attempt, lost } => {
-                    match lock(&self.running).get(&attempt) {
-                        Some(running) => {
-                            running.lost.store(lost, Ordering::Release);
-                            running.stop.cancel();
-                        }
-                        None if lost => self.salvage(attempt),
-                        None => {}
+                Action::Stop { attempt, lost } => match lock(&self.running).get(&attempt) {
+                    Some(running) => {
+                        running.lost.store(lost, Ordering::Release);
+                        running.stop.cancel();
                     }
-                }
+                    None if lost => self.salvage(attempt),
+                    None => {}
+                },
                 Action::Helper { attempt, number, worker } => {
                     let worker = lock(&self.workers).get(&worker).cloned();
                     let told = match (lock(&self.running).get(&attempt), worker) {

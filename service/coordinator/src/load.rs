@@ -50,7 +50,8 @@ pub async fn load(db: &Db, policy: Policy, now: i64, host_type_of: impl Fn(&str)
         state.builds.insert(build.id, build);
     }
 
-    let live = "SELECT id, build, number, worker, instance, pool, hostname, assigned_ms, started_ms FROM attempts WHERE state IN ('assigned', 'running') ORDER BY id";
+    let live =
+        "SELECT id, build, number, worker, instance, pool, hostname, assigned_ms, started_ms FROM attempts WHERE state IN ('assigned', 'running') ORDER BY id";
     for row in db.query(live, ()).await? {
         let attempt = Attempt {
             id: AttemptId(row.int(0)?),

@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use crate::control::Change;
 use crate::logs::{LogWriter, Logs};
 use crate::model::{Assignment, End, Event};
-use crate::session::{CommandEnd, Failure, Session};
 use crate::rows;
+use crate::session::{CommandEnd, Failure, Session};
 use crate::shards;
 use crate::shell::Shell;
 use crate::sink::Sink;
@@ -191,7 +191,13 @@ impl Run {
         let (log_hash, log_bytes) = match self.log.finish().await {
             Ok((hash, bytes)) => (hash, bytes as i64),
             Err(error) => {
-                return End { state: AttemptState::InfraFailed, flaky: false, log_hash: None, log_bytes: 0, message: format!("the log could not be stored: {error}") };
+                return End {
+                    state: AttemptState::InfraFailed,
+                    flaky: false,
+                    log_hash: None,
+                    log_bytes: 0,
+                    message: format!("the log could not be stored: {error}"),
+                };
             }
         };
         End { state, flaky: self.flaky, log_hash, log_bytes, message }
@@ -391,7 +397,16 @@ impl Run {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn row(&self, open: &Open, state: StepState, ended: Option<i64>, exit: Option<i64>, signal: Option<String>, log_end: Option<i64>, detail: &str) -> Statement {
+    fn row(
+        &self,
+        open: &Open,
+        state: StepState,
+        ended: Option<i64>,
+        exit: Option<i64>,
+        signal: Option<String>,
+        log_end: Option<i64>,
+        detail: &str,
+    ) -> Statement {
         sql(
             "INSERT INTO steps (attempt, idx, name, kind, worker, execution, state, started_ms, ended_ms, exit_code, signal, log_start, log_end, detail) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \

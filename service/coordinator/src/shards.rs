@@ -295,7 +295,14 @@ impl Phases<'_> {
     }
 
     /// Books a shard's end. Gives back who may go on.
-    async fn finished(&mut self, who: Who, shard: Shard, end: Result<CommandEnd, Failure>, output: Option<File>, stop: &CancellationToken) -> Result<Option<Who>, Stop> {
+    async fn finished(
+        &mut self,
+        who: Who,
+        shard: Shard,
+        end: Result<CommandEnd, Failure>,
+        output: Option<File>,
+        stop: &CancellationToken,
+    ) -> Result<Option<Who>, Stop> {
         let end = match end {
             Ok(end) => end,
             Err(failure) => {
@@ -326,7 +333,8 @@ impl Phases<'_> {
         if let Some(mut output) = output {
             move_into(&mut output, &mut self.run.log, stop).await?;
         }
-        let last = if passed { "\n".to_owned() } else { format!("\n##### {} failed after {}: {}\n", open.name, words(Duration::from_millis(ms as u64)), end.words) };
+        let last =
+            if passed { "\n".to_owned() } else { format!("\n##### {} failed after {}: {}\n", open.name, words(Duration::from_millis(ms as u64)), end.words) };
         self.run.append(last.as_bytes()).await?;
         let state = match (passed, end.timed_out) {
             (true, _) => StepState::Passed,

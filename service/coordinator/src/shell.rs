@@ -140,7 +140,12 @@ impl Shell {
     }
 }
 
-async fn acknowledge(mut queue: mpsc::UnboundedReceiver<Done>, generation: Arc<AtomicU64>, news: broadcast::Sender<(u64, Change)>, perform: impl Fn(Action) + Send) {
+async fn acknowledge(
+    mut queue: mpsc::UnboundedReceiver<Done>,
+    generation: Arc<AtomicU64>,
+    news: broadcast::Sender<(u64, Change)>,
+    perform: impl Fn(Action) + Send,
+) {
     while let Some(done) = queue.recv().await {
         match done.durable.await {
             Ok(Ok(())) => {}

@@ -293,13 +293,8 @@ impl State {
         }
         match worker.job {
             Job::Main(attempt) => {
-                let end = End {
-                    state: AttemptState::InfraFailed,
-                    flaky: false,
-                    log_hash: None,
-                    log_bytes: 0,
-                    message: format!("worker {id} was lost: {reason}"),
-                };
+                let end =
+                    End { state: AttemptState::InfraFailed, flaky: false, log_hash: None, log_bytes: 0, message: format!("worker {id} was lost: {reason}") };
                 out.actions.push(Action::Stop { attempt, lost: true });
                 self.close(now, attempt, end, out);
             }
