@@ -47,7 +47,16 @@ pub(crate) async fn run(args: BuildArgs) -> Result<ExitCode, Failure> {
         }
     };
     let data = args.keep.clone().or_else(|| temporary.as_ref().map(|dir| dir.path().to_owned())).unwrap_or_default();
-    let options = Options { config, reload: None, data, database: None, worker_program: worker_program()?, clock: SystemClock::shared(), poll: false };
+    let options = Options {
+        config,
+        reload: None,
+        data,
+        database: None,
+        worker_program: worker_program()?,
+        worker_env: Options::inherited(std::env::vars_os()),
+        clock: SystemClock::shared(),
+        poll: false,
+    };
     let farm = Farm::start(options).await?;
 
     let result = tokio::select! {
@@ -141,6 +150,9 @@ fn stage(build: &Build, control: &dyn Control) -> String {
         },
         _ => {
             let live = control.live();
+            if live.host_types.iter().all(|kind| kind.connected == 0) {
+                return "starting a worker".into();
+            }
             let waiting = live.waiting.iter().find(|(id, _, _)| *id == build.line.id);
             waiting.map(|(_, _, waiting)| waiting.reason.clone()).filter(|reason| !reason.is_empty()).unwrap_or_else(|| "waiting".into())
         }

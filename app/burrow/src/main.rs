@@ -39,19 +39,23 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Up(args) => in_runtime(serve::up(args)),
-        Command::Coordinator(args) => in_runtime(serve::coordinator(args)),
-        Command::Build(args) => in_runtime(build::run(args)),
-        Command::Why(args) => in_runtime(why::run(args)),
-        Command::Machine(args) => in_runtime(machine::run(args)),
+        Command::Up(args) => in_runtime(SERVING, serve::up(args)),
+        Command::Coordinator(args) => in_runtime(SERVING, serve::coordinator(args)),
+        Command::Build(args) => in_runtime(WORKING, build::run(args)),
+        Command::Why(args) => in_runtime(WORKING, why::run(args)),
+        Command::Machine(args) => in_runtime(WORKING, machine::run(args)),
         Command::Config(args) => config::run(args),
         Command::Retrybuilds(args) => retrybuilds::run(args),
         Command::Buildlet { .. } => Err(Failure::usage("buildlet is started as `burrow buildlet` with nothing before it")),
     }
 }
 
-fn in_runtime(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,burrow=info,burrow_coordinator=info,burrow_pool=info".into());
+/// What is logged unless `RUST_LOG` says otherwise: by those that serve, their own doings; by those that a person waits for, only trouble.
+const SERVING: &str = "warn,burrow=info,burrow_coordinator=info,burrow_pool=info";
+const WORKING: &str = "warn";
+
+fn in_runtime(log: &str, work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| log.into());
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt().compact().with_env_filter(filter).with_target(false).with_ansi(colours).with_writer(progress::LogWriter::default).init();
     let runtime =

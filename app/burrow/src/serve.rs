@@ -66,6 +66,7 @@ async fn serve(chosen: Chosen, state: &StateArgs) -> Result<ExitCode, Failure> {
         data: data.clone(),
         database: state.database.clone(),
         worker_program: worker_program()?,
+        worker_env: Options::inherited(std::env::vars_os()),
         clock: SystemClock::shared(),
         poll: true,
     };

@@ -49,9 +49,9 @@ pub fn command(dir: &Path, args: &[&str]) -> Command {
     command
 }
 
-/// Runs `burrow` to its end in `dir`.
+/// Runs `burrow` to its end in `dir`. Whatever else runs there is left alone: it may be what the command talks to.
 pub fn run(dir: &Path, args: &[&str]) -> Ended {
-    Process::start(command(dir, args), Some(dir)).wait()
+    Process::start(command(dir, args), None).wait()
 }
 
 /// A `burrow` that serves, with its workers.

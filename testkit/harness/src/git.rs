@@ -7,7 +7,7 @@ use std::process::Command;
 #[derive(Debug)]
 pub struct Repository {
     dir: PathBuf,
-    time: i64,
+    time: std::cell::Cell<i64>,
 }
 
 impl Repository {
@@ -18,7 +18,7 @@ impl Repository {
     pub fn create(dir: impl Into<PathBuf>) -> Repository {
         let dir = dir.into();
         std::fs::create_dir_all(&dir).expect("make the repository's folder");
-        let repository = Repository { dir, time: 1_767_225_600 };
+        let repository = Repository { dir, time: std::cell::Cell::new(1_767_225_600) };
         repository.git(&["init", "--quiet", "--initial-branch=main"]);
         repository
     }
@@ -53,8 +53,8 @@ impl Repository {
     }
 
     /// Commits everything there is; returns the hash.
-    pub fn commit(&mut self, message: &str) -> String {
-        self.time += 60;
+    pub fn commit(&self, message: &str) -> String {
+        self.time.set(self.time.get() + 60);
         self.git(&["add", "--all"]);
         self.git(&["commit", "--quiet", "--allow-empty", "--message", message]);
         self.head()
@@ -70,7 +70,7 @@ impl Repository {
     /// # Panics
     /// git ended with a status other than 0.
     pub fn git(&self, args: &[&str]) -> String {
-        let date = format!("{} +0000", self.time);
+        let date = format!("{} +0000", self.time.get());
         let output = Command::new("git")
             .args(args)
             .current_dir(&self.dir)
