@@ -35,41 +35,6 @@ impl CommandError {
     }
 }
 
-/// Variables of the worker's own environment that an execution inherits; everything else is the request's business.
-const KEPT: [&str; 30] = [
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "SHELL",
-    "LANG",
-    "LANGUAGE",
-    "TZ",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "LD_LIBRARY_PATH",
-    "XDG_RUNTIME_DIR",
-    // Windows cannot start most programs without these.
-    "SYSTEMROOT",
-    "SYSTEMDRIVE",
-    "WINDIR",
-    "COMSPEC",
-    "PATHEXT",
-    "USERPROFILE",
-    "APPDATA",
-    "LOCALAPPDATA",
-    "PROGRAMDATA",
-    "PROGRAMFILES",
-    "NUMBER_OF_PROCESSORS",
-    "PROCESSOR_ARCHITECTURE",
-];
-
 /// The environment the worker was started with, cleaned once.
 #[derive(Clone, Debug)]
 pub(crate) struct BaseEnv {
@@ -83,8 +48,7 @@ pub(crate) struct BaseEnv {
 impl BaseEnv {
     pub(crate) fn new(environment: &BTreeMap<String, String>) -> Self {
         let style = PathStyle::of(platform::goos());
-        let same = |a: &str, b: &str| if style.fold_case { a.eq_ignore_ascii_case(b) } else { a == b };
-        let keep = |name: &str| KEPT.iter().any(|k| same(k, name)) || name.starts_with("LC_");
+        let keep = |name: &str| protocol_buildlet::environment::is_inherited(name, style.fold_case);
         let pairs = environment.iter().filter(|(name, _)| !is_secret_variable(name));
         let mut minimal: Vec<String> = pairs.clone().filter(|(name, _)| keep(name)).map(|(n, v)| format!("{n}={v}")).collect();
         let mut inherited: Vec<String> = pairs.map(|(n, v)| format!("{n}={v}")).collect();

@@ -123,14 +123,14 @@ impl Writer<'_> {
             if !cached {
                 let at = handle.as_ref().unwrap_or(self.root);
                 let name = os(part)?;
-                handle = Some(match open_unlocked(at, &name) {
+                handle = Some(match open_unlocked(at, name) {
                     Ok(dir) => dir,
                     Err(e) => {
                         if e.kind() != io::ErrorKind::NotFound {
-                            remove_entry(at, &name)?;
+                            remove_entry(at, name)?;
                         }
-                        at.create_dir(&name)?;
-                        let dir = platform::open_dir_nofollow(at, &name)?;
+                        at.create_dir(name)?;
+                        let dir = platform::open_dir_nofollow(at, name)?;
                         if platform::stamp_open(&dir)?.mode != DIR_MODE {
                             platform::set_mode(&dir, DIR_MODE)?;
                         }
@@ -159,7 +159,7 @@ impl Writer<'_> {
         let mut buffer = std::mem::take(&mut self.buffer);
         let (dir, node) = self.open(root, dirs)?;
         // Always a new file: the old one may have other names by now, in a build's cache for example.
-        let file = create(dir, &name, mode)?;
+        let file = create(dir, name, mode)?;
         let mut hasher = Sha256::new();
         let mut written = 0;
         loop {
@@ -192,14 +192,14 @@ impl Writer<'_> {
         let (name, to) = (os(last)?, os(target)?);
         let (dir, node) = self.open(root, dirs)?;
         // Any target: it is the commit's content, and nothing of ours ever follows it out of the work directory.
-        if let Err(e) = dir.symlink_contents(&to, &name) {
+        if let Err(e) = dir.symlink_contents(to, name) {
             if e.kind() != io::ErrorKind::AlreadyExists {
                 return Err(e.into());
             }
-            remove_entry(dir, &name)?;
-            dir.symlink_contents(&to, &name)?;
+            remove_entry(dir, name)?;
+            dir.symlink_contents(to, name)?;
         }
-        let stamp = platform::stamp(dir, &name)?;
+        let stamp = platform::stamp(dir, name)?;
         node.children.insert((*last).into(), Node::Link { stamp, target: target.into() });
         Ok(())
     }
@@ -219,14 +219,14 @@ impl Writer<'_> {
         let from_dir = from_dir.try_clone()?;
         let (from, name) = (os(from)?, os(last)?);
         let (dir, node) = self.open(root, dirs)?;
-        if let Err(e) = from_dir.hard_link(&from, dir, &name) {
+        if let Err(e) = from_dir.hard_link(from, dir, name) {
             if e.kind() != io::ErrorKind::AlreadyExists {
                 return Err(e.into());
             }
-            remove_entry(dir, &name)?;
-            from_dir.hard_link(&from, dir, &name)?;
+            remove_entry(dir, name)?;
+            from_dir.hard_link(from, dir, name)?;
         }
-        let now = platform::stamp(dir, &name)?;
+        let now = platform::stamp(dir, name)?;
         node.children.insert((*last).into(), Node::File { stamp: now, hash });
         // A new name is a change of the file itself.
         if let Some(Node::File { stamp, .. }) = root.find_mut(target) {
@@ -246,13 +246,13 @@ impl Writer<'_> {
         let Some((last, dirs)) = top.split_last() else { return Ok(()) };
         let mut dir = self.root.try_clone()?;
         for part in dirs {
-            dir = match open_unlocked(&dir, &os(part)?) {
+            dir = match open_unlocked(&dir, os(part)?) {
                 Ok(below) => below,
                 Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
                 Err(e) => return Err(e.into()),
             };
         }
-        remove_entry(&dir, &os(last)?)?;
+        remove_entry(&dir, os(last)?)?;
         Ok(())
     }
 }
@@ -278,9 +278,9 @@ fn restamp(dir: &Dir, node: &mut DirNode) -> io::Result<()> {
         if let Node::Dir(below) = child
             && below.stamp.is_none()
             && let Some(name) = platform::name_from_bytes(name)
-            && platform::stamp(dir, &name).is_ok_and(|s| s.kind == Kind::Dir)
+            && platform::stamp(dir, name).is_ok_and(|s| s.kind == Kind::Dir)
         {
-            restamp(&open_unlocked(dir, &name)?, below)?;
+            restamp(&open_unlocked(dir, name)?, below)?;
         }
     }
     node.stamp = Some(platform::stamp_open(dir)?);
