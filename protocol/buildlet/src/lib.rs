@@ -16,6 +16,7 @@
 //! assert_eq!(line.mode, GoMode::regular(0o644));
 //! ```
 
+pub mod environment;
 pub mod expand;
 pub mod form;
 pub mod ls;

@@ -38,10 +38,19 @@ pub struct Options {
     pub database: Option<String>,
     /// Program and first arguments of worker processes, for example this executable and `buildlet`.
     pub worker_program: Vec<OsString>,
+    /// Environment of worker processes, see [`Options::inherited`].
+    pub worker_env: Vec<(OsString, OsString)>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Watch the sources. Off: only what is asked for is built.
     pub poll: bool,
+}
+
+impl Options {
+    /// What worker processes inherit of an environment: what their builds need, and none of its secrets.
+    pub fn inherited(environment: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
+        environment.filter(|(name, _)| name.to_str().is_some_and(|name| protocol_buildlet::environment::is_inherited(name, cfg!(windows)))).collect()
+    }
 }
 
 /// Why a coordinator did not start.
@@ -99,7 +108,7 @@ impl Farm {
     /// # Errors
     /// [`StartError`], with a sentence that says what to do.
     pub async fn start(options: Options) -> Result<Arc<Farm>, StartError> {
-        let Options { config, reload, data, database, worker_program, clock, poll } = options;
+        let Options { config, reload, data, database, worker_program, worker_env, clock, poll } = options;
         let broken = |what: &str, path: &std::path::Path, e: std::io::Error| StartError::Infrastructure(format!("{what} {}: {e}", path.display()));
         std::fs::create_dir_all(&data).map_err(|e| broken("the data folder", &data, e))?;
         let data = data.canonicalize().map_err(|e| broken("the data folder", &data, e))?;
@@ -158,7 +167,7 @@ impl Farm {
         farm.write_builders(&config).await;
         tokio::spawn(Arc::clone(&farm).perform(actions));
         tokio::spawn(Arc::clone(&farm).welcome(pool_events));
-        farm.start_processes(&config, worker_program, &pool_send)?;
+        farm.start_processes(&config, worker_program, &worker_env, &pool_send)?;
         if poll {
             farm.sources.apply();
         }
@@ -168,12 +177,13 @@ impl Farm {
         Ok(farm)
     }
 
-    fn start_processes(&self, config: &Config, program: Vec<OsString>, events: &burrow_pool::Events) -> Result<(), StartError> {
+    fn start_processes(&self, config: &Config, program: Vec<OsString>, worker_env: &[(OsString, OsString)], events: &burrow_pool::Events) -> Result<(), StartError> {
         for (name, pool) in &config.pools {
             match &pool.kind {
                 PoolKind::Process { workers, .. } => {
                     let mut settings = ProcessConfig::new(*workers, name.clone(), self.data.join("workers").join(name), program.clone());
                     settings.prefix.clone_from(name);
+                    settings.env = worker_env.to_vec();
                     let pool = ProcessPool::start(settings, events.clone()).map_err(|e| StartError::Infrastructure(e.to_string()))?;
                     lock(&self.pools).push(pool);
                 }
