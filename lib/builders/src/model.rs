@@ -170,7 +170,7 @@ pub enum RecipeKind {
     GoToolchain(GoToolchain),
 }
 
-/// Settings of the recipe kind `go-toolchain`; what it runs is in [`crate::toolchain`].
+/// Settings of the recipe kind `go-toolchain`; [`Config::resolve`] makes the steps of each builder from them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GoToolchain {
     /// The Go version that builds it, or `None` when machines have their own.
