@@ -8,6 +8,7 @@ mod fake;
 use std::time::Duration;
 
 use burrow_clock::SystemClock;
+use burrow_coordinator::control::Control;
 use burrow_coordinator::http::{Access, Settings, Site, router};
 use burrow_results::MIGRATIONS;
 use burrow_results::model::{AttemptId, BuildState};
@@ -54,7 +55,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         loop {
             tokio::time::sleep(Duration::from_millis(700)).await;
             n += 1;
-            let live = burrow_coordinator::control::Control::live(&*moving);
+            let live = Control::live(&*moving);
             for (_, attempt, _) in &live.running {
                 let log = moving.set_or_get(*attempt);
                 log.send_modify(|(text, _)| text.extend_from_slice(format!("ok   pkg/live/Test{n:04}  (0.70s)\n").as_bytes()));
@@ -62,9 +63,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             if n % 6 == 0
                 && let Some((build, _, _)) = live.running.first()
             {
+                if n % 24 == 0 {
+                    let attempt = live.running.first().map_or(AttemptId(0), |(_, attempt, _)| *attempt);
+                    moving.set_or_get(attempt).send_modify(|(text, _)| text.extend_from_slice(b"--- FAIL: TestLive (0.70s)\n    live_test.go:7: it stopped\n"));
+                }
                 moving.put(*build, if n % 24 == 0 { BuildState::FailedTest } else { BuildState::Passed }).await;
                 if let Some((next, _, _)) = live.waiting.first() {
                     moving.put(*next, BuildState::Running).await;
+                }
+                // It must never run out of things to show.
+                if live.waiting.len() < 4 {
+                    let _ = Control::retry(&*moving, *build, "scheduler".into(), "the demonstration goes on".into()).await;
                 }
                 moving.refresh().await;
             }
