@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result};
 
 const USAGE: &str = "\
 cargo xtask test [--quick]        everything this machine can run; --quick leaves out fuzzing and the browser
-cargo xtask bench [NAME [ARG…]]   run a benchmark, keep its raw output in bench/runs/; without a name: list them
+cargo xtask bench [NAME [ARG…]]   run a benchmark (raw runs in bench/runs/); without a name: list them
 ";
 
 fn main() -> ExitCode {
