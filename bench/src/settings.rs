@@ -1,0 +1,94 @@
+//! What can be chosen on the command line for every measure.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+/// Choices.
+#[derive(Args)]
+pub(crate) struct Settings {
+    /// The `burrow` to measure [default: the one beside this program]
+    #[arg(long, global = true, value_name = "FILE")]
+    burrow: Option<PathBuf>,
+    /// Runs of each side; the median counts
+    #[arg(long, global = true, value_name = "N")]
+    runs: Option<usize>,
+    /// Something smaller or larger than the usual load (builds of `latency`, kills of `kill`, MiB of `log`, machines of `memory`)
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) load: Option<usize>,
+    /// Seed of what is random
+    #[arg(long, global = true, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Python environment with Buildbot (pip install buildbot buildbot-worker); without it the peer is left out
+    #[arg(long, global = true, value_name = "DIR")]
+    buildbot: Option<PathBuf>,
+    /// The Go project's buildlet (go build golang.org/x/build/cmd/buildlet); without it the peer is left out
+    #[arg(long, global = true, value_name = "FILE")]
+    go_buildlet: Option<PathBuf>,
+    /// Where raw runs are written [default: bench/runs of the workspace]
+    #[arg(long, global = true, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// A remark for the record
+    #[arg(long, global = true, value_name = "TEXT", default_value = "")]
+    pub(crate) note: String,
+}
+
+impl Settings {
+    /// How many runs, unless the command line says otherwise.
+    pub(crate) fn runs(&self, usual: usize) -> usize {
+        self.runs.unwrap_or(usual).max(1)
+    }
+
+    /// The executable to measure.
+    pub(crate) fn burrow(&self) -> anyhow::Result<PathBuf> {
+        let path = match &self.burrow {
+            Some(path) => path.clone(),
+            None => std::env::current_exe()?.with_file_name("burrow"),
+        };
+        if !path.is_file() {
+            bail!("{} is missing: cargo build --release --package burrow, or name another with --burrow", path.display());
+        }
+        Ok(path.canonicalize()?)
+    }
+
+    /// The peer's environment, if it is there. Says so if it is not.
+    pub(crate) fn buildbot(&self) -> Option<&Path> {
+        let Some(venv) = &self.buildbot else {
+            eprintln!("Buildbot is left out: give --buildbot DIR, a Python environment with buildbot and buildbot-worker.");
+            return None;
+        };
+        if !venv.join("bin/buildbot").exists() || !venv.join("bin/buildbot-worker").exists() {
+            eprintln!("Buildbot is left out: {} has no bin/buildbot and bin/buildbot-worker.", venv.display());
+            return None;
+        }
+        Some(venv)
+    }
+
+    /// The Go buildlet, if it is there. Says so if it is not.
+    pub(crate) fn go_buildlet(&self) -> Option<&Path> {
+        match &self.go_buildlet {
+            Some(path) if path.is_file() => Some(path),
+            Some(path) => {
+                eprintln!("The Go buildlet is left out: there is no file {}.", path.display());
+                None
+            }
+            None => {
+                eprintln!("The Go buildlet is left out: give --go-buildlet FILE.");
+                None
+            }
+        }
+    }
+
+    /// Folder for raw runs.
+    pub(crate) fn out(&self) -> anyhow::Result<PathBuf> {
+        let dir = self.out.clone().unwrap_or_else(|| testkit_harness::burrow::root().join("bench/runs"));
+        std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+        Ok(dir)
+    }
+}
+
+/// A temporary folder with a short name, because sockets live in it.
+pub(crate) fn scratch() -> anyhow::Result<tempfile::TempDir> {
+    Ok(tempfile::Builder::new().prefix("burrow-bench-").tempdir()?)
+}
