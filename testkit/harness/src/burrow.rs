@@ -78,8 +78,8 @@ impl Burrow {
     /// It ends before it serves.
     pub fn serving(dir: &Path, args: &[&str]) -> Burrow {
         let process = Process::start(command(dir, args), Some(dir));
-        let line = process.wait_for("http://");
-        let address = line.split("http://").nth(1).unwrap_or("").split(|c: char| c.is_whitespace() || c == '/').next().unwrap_or("").to_owned();
+        let line = process.wait_for("Open http");
+        let address = line.split("://").nth(1).unwrap_or("").split(|c: char| c.is_whitespace() || c == '/').next().unwrap_or("").to_owned();
         Burrow { process, address }
     }
 
