@@ -24,9 +24,30 @@ const LIMIT: usize = 200;
 /// Builds that one call may retry at most.
 const RETRIES: usize = 500;
 
+/// What there is, for people with a terminal.
+const ADDRESSES: &[&str] = &[
+    "GET /api/v1/projects",
+    "GET /api/v1/repos",
+    "GET /api/v1/branches?repo=",
+    "GET /api/v1/builders",
+    "GET /api/v1/board?repo=&branch=&builders=&state=&cursor=&limit=",
+    "GET /api/v1/commits/{repo}/{hash}",
+    "GET /api/v1/builds?builder=&repo=&branch=&commit=&state=&since=&cursor=&limit=",
+    "POST /api/v1/builds {repo, revision, builder, class, actor, reason}",
+    "GET /api/v1/builds/{id}",
+    "GET /api/v1/builds/{id}/steps",
+    "POST /api/v1/builds/{id}/retry {actor, reason}",
+    "POST /api/v1/builds/{id}/cancel {actor}",
+    "POST /api/v1/retry {filter, dry_run, max, actor, reason}",
+    "GET /api/v1/logs/{hash}?from=&lines=",
+    "GET /api/v1/pending",
+    "GET /api/v1/events?since=&repo=&branch=&build=",
+];
+
 /// Routes below `/api/v1`.
 pub(crate) fn routes() -> Router<Arc<Site>> {
     Router::new()
+        .route("/index", get(async || Json(ADDRESSES)))
         .route("/projects", get(projects))
         .route("/repos", get(repos))
         .route("/branches", get(branches))
@@ -40,9 +61,11 @@ pub(crate) fn routes() -> Router<Arc<Site>> {
         .route("/builds/{id}/cancel", post(cancel))
         .route("/retry", post(retry_many))
         .route("/logs/{hash}", get(log))
+        .route("/machines/enroll", post(enroll))
+        .route("/machines/{id}/revoke", post(revoke))
         .route("/pending", get(pending))
         .route("/events", get(sse::events))
-        .fallback(|uri: Uri| async move { nothing(format!("The interface has nothing at {}.", uri.path()), "docs list its addresses.") })
+        .fallback(|uri: Uri| async move { nothing(format!("The interface has nothing at {}.", uri.path()), "GET /api/v1/index lists its addresses.") })
 }
 
 async fn projects(State(site): State<Arc<Site>>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
@@ -226,6 +249,24 @@ async fn cancel(State(site): State<Arc<Site>>, Path(id): Path<i64>, body: bytes:
     let asked = asked(&body)?;
     site.control().cancel(BuildId(id), asked.actor()).await.map_err(refused)?;
     Ok((StatusCode::ACCEPTED, Json(json!({"build": id}))).into_response())
+}
+
+/// Which kind of machine may join.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Enroll {
+    host_type: String,
+}
+
+async fn enroll(State(site): State<Arc<Site>>, Json(wanted): Json<Enroll>) -> Result<Response, Problem> {
+    let token = site.control().enroll(wanted.host_type, "administrator".into()).await.map_err(refused)?;
+    let address = site.control().machine_address().unwrap_or_default();
+    Ok((StatusCode::CREATED, Json(json!({"token": token, "address": address}))).into_response())
+}
+
+async fn revoke(State(site): State<Arc<Site>>, Path(id): Path<String>) -> Result<Response, Problem> {
+    site.control().revoke(id.clone(), "administrator".into()).await.map_err(refused)?;
+    Ok(Json(json!({"machine": id})).into_response())
 }
 
 /// A retry of many builds.

@@ -149,6 +149,10 @@ pub trait Control: Send + Sync {
     fn enroll(&self, _host_type: String, _actor: String) -> BoxFuture<'_, Result<String, ControlError>> {
         Box::pin(async { Err(ControlError::Conflict("this coordinator has no pool of kind \"reverse\"; add one to the configuration".into())) })
     }
+    /// Where machines dial in, if they may.
+    fn machine_address(&self) -> Option<String> {
+        None
+    }
     /// Makes a machine's key worthless and throws it out.
     fn revoke(&self, machine: String, _actor: String) -> BoxFuture<'_, Result<(), ControlError>> {
         Box::pin(async move { Err(ControlError::NotFound(format!("there is no machine {machine:?}"))) })

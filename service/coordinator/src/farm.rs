@@ -357,11 +357,6 @@ impl Farm {
         all
     }
 
-    /// Where machines dial in, if they may.
-    pub fn machine_address(&self) -> Option<std::net::SocketAddr> {
-        self.reverse.as_ref().map(|r| r.address)
-    }
-
     /// Starts nothing new; returns when nothing runs.
     pub async fn drain(&self) {
         let mut changes = self.shell.changes();

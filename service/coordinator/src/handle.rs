@@ -273,6 +273,10 @@ impl Control for Farm {
         .boxed()
     }
 
+    fn machine_address(&self) -> Option<String> {
+        self.reverse.as_ref().map(|r| r.address.to_string())
+    }
+
     fn revoke(&self, machine: String, actor: String) -> BoxFuture<'_, Result<(), ControlError>> {
         async move {
             let known = match &self.reverse {

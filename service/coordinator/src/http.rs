@@ -149,7 +149,7 @@ impl Site {
         }
         let page = Arc::new(make(stamp).await?);
         // A change that has a number but has not reached us yet must not be hidden by a page kept under that number.
-        if self.control.generation() <= stamp.generation {
+        if page.may_be_kept() && self.control.generation() <= stamp.generation {
             self.cache.put(address, stamp, page.clone());
         }
         Ok(page.answer(headers))

@@ -36,7 +36,7 @@ impl Farm {
     /// Pages, JSON and the legacy endpoints.
     pub fn router(self: &Arc<Self>, access: Access) -> Router {
         let config = self.config();
-        let enrolment = match self.machine_address() {
+        let enrolment = match self.control().machine_address() {
             Some(address) => format!("burrow machine enroll --host-type TYPE\nbuildlet --coordinator {address} --reverse-type TYPE --enroll TOKEN"),
             None => String::new(),
         };

@@ -125,7 +125,8 @@ pub(crate) async fn build(State(site): State<Arc<Site>>, Path(name): Path<String
         })?;
         let title = format!("{} {} {}", state::long(build.line.state, build.line.flaky), build.line.builder, state::abbreviated(&build.line.hash));
         let events = if build.line.state.ended() && build.newer.is_none() { String::new() } else { format!("/events?build={id}") };
-        Ok(Page { title: &title, events: &events, json: &format!("/build/{id}.json"), ..Page::default() }.finish(&site, Some(stamp), &body))
+        let page = Page { title: &title, events: &events, json: &format!("/build/{id}.json"), ..Page::default() }.finish(&site, Some(stamp), &body);
+        Ok(if last.is_some_and(|attempt| !attempt.state.ended()) { page.not_kept() } else { page })
     })
     .await
 }
