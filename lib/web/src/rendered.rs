@@ -57,6 +57,7 @@ pub struct Rendered {
     plain: Bytes,
     gzip: OnceLock<Option<Bytes>>,
     tag: HeaderValue,
+    kept: bool,
 }
 
 impl Rendered {
@@ -67,13 +68,24 @@ impl Rendered {
         hasher.write(&plain);
         // Weak, because the compressed form is another sequence of bytes for the same content.
         let tag = HeaderValue::try_from(format!("W/\"{:016x}\"", hasher.finish())).unwrap_or(HeaderValue::from_static("W/\"0\""));
-        Rendered { kind, status: StatusCode::OK, plain, gzip: OnceLock::new(), tag }
+        Rendered { kind, status: StatusCode::OK, plain, gzip: OnceLock::new(), tag, kept: true }
     }
 
     /// The same with another status.
     pub fn with_status(mut self, status: StatusCode) -> Rendered {
         self.status = status;
         self
+    }
+
+    /// The same, but no cache keeps it: it shows something that changes without a change being told, like a growing log.
+    pub fn not_kept(mut self) -> Rendered {
+        self.kept = false;
+        self
+    }
+
+    /// Whether a cache may keep it.
+    pub fn may_be_kept(&self) -> bool {
+        self.kept
     }
 
     /// Bytes it holds.

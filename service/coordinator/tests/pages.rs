@@ -358,6 +358,8 @@ async fn a_huge_log_shows_its_ends_and_its_lines_on_request() {
     assert!(text.contains("first line") && text.contains("TestAtTheEnd") && !text.contains("line 200000 says"));
     assert!(text.contains("id=L400001 class=bad"), "the lines of the end have their numbers");
     assert!(text.contains("lines (") && text.contains(&format!("/build/{failed}/log?from=")));
+    let index = world.get("/api/v1/index").await.json();
+    assert!(index.as_array().unwrap().iter().any(|line| line == "GET /api/v1/logs/{hash}?from=&lines="));
     let range = world.get(&format!("/build/{failed}/log?from=200000&to=200002")).await.text();
     assert!(range.contains("id=L200001") && range.contains("line 200001 says") && !range.contains("line 200003 says"));
 }
@@ -396,6 +398,10 @@ async fn a_growing_log_is_told_line_by_line_until_it_ends() {
     let request = Request::get(format!("/attempt/{}/tail?offset=4", running * 4)).header("host", "localhost").body(Body::empty()).unwrap();
     let mut body = world.router.clone().oneshot(request).await.unwrap().into_body();
     let mut next = async || body.frame().await.map(|frame| String::from_utf8(frame.unwrap().into_data().unwrap().to_vec()).unwrap());
+    let page = world.get(&format!("/build/{running}")).await.text();
+    log.send_modify(|(text, _)| text.push(b'.'));
+    assert_ne!(page, world.get(&format!("/build/{running}")).await.text(), "the page of a running build is made anew");
+    log.send_modify(|(text, _)| text.truncate(text.len() - 1));
     assert!(next().await.unwrap().starts_with("retry:"));
     assert_eq!(next().await.unwrap(), "id: 17\nevent: lines\ndata: <div><a></a><span><span class=\"f1\">two</span></span></div>\n\n");
     log.send_modify(|(text, ended)| {
