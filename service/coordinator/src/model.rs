@@ -19,13 +19,13 @@ pub struct Policy {
     pub backoff_ms: Vec<i64>,
     /// A batch build that waited so long is served with the tries, oldest first, so that old commits do not starve.
     pub ageing_ms: i64,
-    /// After a restart, a worker that ran something is waited for so long before it counts as lost.
+    /// After a restart, a worker that ran something is waited for so long before it counts as lost: longer than a worker's longest pause between two tries.
     pub lost_after_ms: i64,
 }
 
 impl Default for Policy {
     fn default() -> Policy {
-        Policy { max_infra_failures: 3, backoff_ms: vec![0, 2_000, 15_000], ageing_ms: 4 * 3_600_000, lost_after_ms: 15_000 }
+        Policy { max_infra_failures: 3, backoff_ms: vec![0, 2_000, 15_000], ageing_ms: 4 * 3_600_000, lost_after_ms: 25_000 }
     }
 }
 
