@@ -68,7 +68,17 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     let (fresh, kept, rate, cpu, bytes) = runtime.block_on(async {
         let config = burrow_builders::Config::parse("grid.toml", &config).map_err(|errors| anyhow::anyhow!("{errors}"))?;
         let worker = vec![burrow.clone().into(), "buildlet".into()];
-        let farm = Farm::start(Options { config, reload: None, data: data.clone(), database: None, worker_program: worker, worker_env: Options::inherited(std::env::vars_os()), clock: SystemClock::shared(), poll: false }).await?;
+        let farm = Farm::start(Options {
+            config,
+            reload: None,
+            data: data.clone(),
+            database: None,
+            worker_program: worker,
+            worker_env: Options::inherited(std::env::vars_os()),
+            clock: SystemClock::shared(),
+            poll: false,
+        })
+        .await?;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?.to_string();
         let server = {
@@ -118,7 +128,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
                 package_path: String::new(),
                 hash: seed::hash_at(COMMITS - 1 - number * 13 % ROWS),
                 go_hash: String::new(),
-                ok: number % 3 != 0,
+                ok: !number.is_multiple_of(3),
                 log: Vec::new(),
                 run_time_ns: 1_000_000_000,
             };
@@ -149,7 +159,8 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
 /// Whether the page is what it is meant to be: so many rows and columns.
 fn check(page: &[u8]) -> anyhow::Result<()> {
     let text = String::from_utf8_lossy(page);
-    let builds: BTreeSet<&str> = text.match_indices("/build/").map(|(at, _)| text.get(at..).unwrap_or_default().split('"').next().unwrap_or_default()).collect();
+    let builds: BTreeSet<&str> =
+        text.match_indices("/build/").map(|(at, _)| text.get(at..).unwrap_or_default().split('"').next().unwrap_or_default()).collect();
     ensure!(builds.len() > ROWS * BUILDERS * 9 / 10, "the grid shows only {} builds", builds.len());
     Ok(())
 }

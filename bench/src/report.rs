@@ -111,7 +111,7 @@ impl Report {
 
 fn figure(n: f64) -> String {
     match n.abs() {
-        n if n == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         a if a >= 100.0 || n.fract() == 0.0 => format!("{n:.0}"),
         a if a >= 10.0 => format!("{n:.1}"),
         a if a >= 0.1 => format!("{n:.2}"),

@@ -83,10 +83,9 @@ async fn run(mut source: Source, mut jobs: mpsc::UnboundedReceiver<Job>, health:
             }
             // One statement was refused. Each batch alone then: only its owner hears of it.
             Err(error) if group.len() == 1 => {
-                for job in group.drain(..) {
-                    tracing::error!(error = %error, "The database refused a batch.");
+                tracing::error!(error = %error, "The database refused a batch.");
+                if let Some(job) = group.pop() {
                     let _ = job.done.send(Err(error));
-                    break;
                 }
             }
             Err(_) => {

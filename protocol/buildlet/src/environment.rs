@@ -55,5 +55,5 @@ pub const INHERITED: &[&str] = &[
 #[must_use]
 pub fn is_inherited(name: &str, fold_case: bool) -> bool {
     let same = |kept: &&str| if fold_case { kept.eq_ignore_ascii_case(name) } else { **kept == *name };
-    name.starts_with("LC_") || INHERITED.iter().any(|kept| same(&kept))
+    name.starts_with("LC_") || INHERITED.iter().any(same)
 }

@@ -121,6 +121,9 @@ pub trait LogReader: Send {
     fn next(&mut self) -> BoxFuture<'_, std::io::Result<Option<bytes::Bytes>>>;
 }
 
+/// A finished log: its length in bytes, and a reader of it.
+pub type FinishedLog = (u64, Box<dyn LogReader>);
+
 /// The running coordinator as the pages see it.
 pub trait Control: Send + Sync {
     /// Snapshot of what is only in memory; cheap, made anew only when something changed.
@@ -144,7 +147,7 @@ pub trait Control: Send + Sync {
     /// Opens the log of an attempt at an offset; `follow` waits for more while the attempt runs.
     fn log(&self, attempt: AttemptId, offset: u64, follow: bool) -> BoxFuture<'_, Result<Box<dyn LogReader>, ControlError>>;
     /// Opens a finished log by the hash of its content.
-    fn log_by_hash(&self, hash: String) -> BoxFuture<'_, Result<(u64, Box<dyn LogReader>), ControlError>>;
+    fn log_by_hash(&self, hash: String) -> BoxFuture<'_, Result<FinishedLog, ControlError>>;
     /// Makes an enrolment token for one machine of a kind; it is shown once (`docs/worker-protocol.md`, Enrolment).
     fn enroll(&self, _host_type: String, _actor: String) -> BoxFuture<'_, Result<String, ControlError>> {
         Box::pin(async { Err(ControlError::Conflict("this coordinator has no pool of kind \"reverse\"; add one to the configuration".into())) })

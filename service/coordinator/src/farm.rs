@@ -177,7 +177,13 @@ impl Farm {
         Ok(farm)
     }
 
-    fn start_processes(&self, config: &Config, program: Vec<OsString>, worker_env: &[(OsString, OsString)], events: &burrow_pool::Events) -> Result<(), StartError> {
+    fn start_processes(
+        &self,
+        config: &Config,
+        program: Vec<OsString>,
+        worker_env: &[(OsString, OsString)],
+        events: &burrow_pool::Events,
+    ) -> Result<(), StartError> {
         for (name, pool) in &config.pools {
             match &pool.kind {
                 PoolKind::Process { workers, .. } => {
@@ -386,6 +392,7 @@ impl Farm {
                 pool.stop_all().await;
             }
         }
+        self.shell.flush();
         self.shell.db().close().await;
     }
 

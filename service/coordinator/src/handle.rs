@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::broadcast;
 
-use crate::control::{Change, Control, ControlError, Live, LogReader, Posted, Submit};
+use crate::control::{Change, Control, ControlError, FinishedLog, Live, LogReader, Posted, Submit};
 use crate::farm::Farm;
 use crate::model::{End, Event, NewBuild};
 use crate::{live, sources};
@@ -296,7 +296,7 @@ impl Control for Farm {
         self.open_log(attempt, offset, follow).boxed()
     }
 
-    fn log_by_hash(&self, hash: String) -> BoxFuture<'_, Result<(u64, Box<dyn LogReader>), ControlError>> {
+    fn log_by_hash(&self, hash: String) -> BoxFuture<'_, Result<FinishedLog, ControlError>> {
         async move {
             let plain = hash.len() == 40 && hash.bytes().all(|b| b.is_ascii_hexdigit());
             let missing = || ControlError::NotFound(format!("there is no log {hash:?}"));

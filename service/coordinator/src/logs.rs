@@ -85,7 +85,8 @@ impl Logs {
         file.set_len(keep)?;
         let mut hash = Sha1::new();
         let mut at = 0;
-        let mut piece = vec![0; 1 << 18];
+        // Nothing to read again but after a restart.
+        let mut piece = vec![0; keep.min(1 << 18) as usize];
         while at < keep {
             let n = file.read_at(&mut piece, at)?;
             hash.update(piece.get(..n).unwrap_or_default());

@@ -109,7 +109,7 @@ pub(crate) async fn run(
     let attempt = assignment.attempt;
     let shell = Arc::clone(&around.shell);
     let end = match begin(around, assignment, mirror, worker, stop, news).await {
-        Ok(run) => run.to_its_end().await,
+        Ok(run) => run.drive().await,
         Err(message) => End { state: AttemptState::InfraFailed, flaky: false, log_hash: None, log_bytes: 0, message },
     };
     if !lost.load(std::sync::atomic::Ordering::Acquire) {
@@ -166,7 +166,7 @@ async fn known_steps(shell: &Shell, assignment: &Assignment) -> Result<BTreeMap<
 }
 
 impl Run {
-    async fn to_its_end(mut self) -> End {
+    async fn drive(mut self) -> End {
         let result = match self.builder.recipe.timeout {
             Some(limit) => match tokio::time::timeout(self.builder.scaled(limit), self.all()).await {
                 Ok(result) => result,

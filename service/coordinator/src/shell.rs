@@ -3,9 +3,13 @@
 //! Events are stepped in one order under one lock, and their rows are handed to the writer under that same lock, so that the order on disk is the order of
 //! the steps. What a step wants done is done only after its rows are on disk, again in order. After a crash the rows alone say what was not finished, and
 //! every effect is safe to do twice: executions have ids, workers are awaited by instance.
+//!
+//! Rows that only readers wait for ([`Shell::write`]) linger a moment so that they share the commit of the next step: a short build then costs two commits
+//! instead of six. A crash may lose that moment, as it might have lost the moment before they were written.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use burrow_clock::Clock;
 use burrow_store::{Db, Statement};
@@ -14,6 +18,9 @@ use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use crate::control::Change;
 use crate::model::{Action, Event, State};
 use burrow_results::model::BuildId;
+
+/// Rows that nobody waits for are on their way to disk after so long at the latest.
+const LINGER: Duration = Duration::from_millis(10);
 
 /// What a step answered, once it is on disk.
 #[derive(Debug)]
@@ -41,6 +48,9 @@ pub struct Shell {
     generation: Arc<AtomicU64>,
     news: broadcast::Sender<(u64, Change)>,
     due: Arc<Notify>,
+    /// Rows and changes that wait for company. Locked only under the state's lock.
+    lingering: Mutex<Vec<(Vec<Statement>, Vec<Change>)>>,
+    linger: Arc<Notify>,
 }
 
 impl Shell {
@@ -57,6 +67,8 @@ impl Shell {
             generation: Arc::clone(&generation),
             news: news.clone(),
             due: Arc::new(Notify::new()),
+            lingering: Mutex::default(),
+            linger: Arc::new(Notify::new()),
         });
         tokio::spawn(acknowledge(queue, generation, news, perform));
         let weak = Arc::downgrade(&shell);
@@ -76,6 +88,19 @@ impl Shell {
                     () = due.notified() => {}
                     () = tokio::time::sleep(std::time::Duration::from_millis(pause as u64)) => {}
                 }
+            }
+        });
+        let weak = Arc::downgrade(&shell);
+        let linger = Arc::clone(&shell.linger);
+        tokio::spawn(async move {
+            loop {
+                // One waiting call is remembered, so none is lost between two rounds.
+                let told = tokio::time::timeout(Duration::from_secs(60), linger.notified()).await;
+                if told.is_ok() {
+                    tokio::time::sleep(LINGER).await;
+                }
+                let Some(shell) = weak.upgrade() else { return };
+                shell.flush();
             }
         });
         shell
@@ -107,6 +132,7 @@ impl Shell {
         let mut state = self.lock();
         let before = state.next_due_ms();
         let effects = state.step(self.clock.now_ms(), event);
+        self.send_lingering(&state);
         let durable = self.db.submit(effects.rows);
         let answer = Answer { builds: effects.builds, refused: effects.refused };
         let _ = self.done.send(Done { durable, actions: effects.actions, changes: effects.changes, answer, tell });
@@ -115,13 +141,34 @@ impl Shell {
         }
     }
 
-    /// Writes rows that concern nobody but readers (steps, test results), and tells what changed once they are on disk.
+    /// Writes rows that concern nobody but readers (steps, test results), and tells what changed once they are on disk. That is soon ([`LINGER`]), or
+    /// together with the next step.
     pub fn write(&self, rows: Vec<Statement>, changes: Vec<Change>) {
         // The lock keeps these in order with the steps.
         let _state = self.lock();
-        let durable = self.db.submit(rows);
-        let answer = Answer { builds: Vec::new(), refused: None };
-        let _ = self.done.send(Done { durable, actions: Vec::new(), changes, answer, tell: None });
+        let mut lingering = self.lingering();
+        lingering.push((rows, changes));
+        if lingering.len() == 1 {
+            self.linger.notify_one();
+        }
+    }
+
+    /// Sends what lingers to the database.
+    pub fn flush(&self) {
+        self.send_lingering(&self.lock());
+    }
+
+    fn lingering(&self) -> MutexGuard<'_, Vec<(Vec<Statement>, Vec<Change>)>> {
+        self.lingering.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// In batches of their own, so that a refused one takes no other with it; sent together they share a commit.
+    fn send_lingering(&self, _in_order: &MutexGuard<'_, State>) {
+        for (rows, changes) in std::mem::take(&mut *self.lingering()) {
+            let durable = self.db.submit(rows);
+            let answer = Answer { builds: Vec::new(), refused: None };
+            let _ = self.done.send(Done { durable, actions: Vec::new(), changes, answer, tell: None });
+        }
     }
 
     /// Changes from now on.

@@ -447,10 +447,11 @@ impl State {
             message => format!("Attempt {} ended: {}: {message}.", attempt.number, state.word().replace('_', " ")),
         };
         self.note(out, now, build.id, Some(id), "worker", text);
-        self.finish(now, build, state, end.flaky, end.log_hash, attempt.cancelled_by.as_deref(), out);
+        self.finish(now, build, Verdict { state, flaky: end.flaky, log: end.log_hash, cancelled_by: attempt.cancelled_by.as_deref() }, out);
     }
 
-    fn finish(&mut self, now: i64, build: Build, state: BuildState, flaky: bool, log: Option<String>, cancelled_by: Option<&str>, out: &mut Effects) {
+    fn finish(&mut self, now: i64, build: Build, verdict: Verdict<'_>, out: &mut Effects) {
+        let Verdict { state, flaky, log, cancelled_by } = verdict;
         out.rows.push(rows::build_ended(&build, state, now, flaky, log, cancelled_by));
         Self::changed(out, &build, state);
         self.cells.remove(&(build.new.repo.clone(), build.new.hash.clone(), build.new.builder.clone()));
@@ -475,7 +476,7 @@ impl State {
                     self.due.remove(&(until_ms, Due::Requeue(id)));
                 }
                 self.note(out, now, id, None, actor, "Cancelled while it waited.");
-                self.finish(now, build, BuildState::Cancelled, false, None, Some(actor), out);
+                self.finish(now, build, Verdict { state: BuildState::Cancelled, flaky: false, log: None, cancelled_by: Some(actor) }, out);
             }
         }
     }
@@ -560,6 +561,14 @@ impl State {
             }
         }
     }
+}
+
+/// How a build ended.
+struct Verdict<'a> {
+    state: BuildState,
+    flaky: bool,
+    log: Option<String>,
+    cancelled_by: Option<&'a str>,
 }
 
 fn build_state_of(state: AttemptState) -> BuildState {
