@@ -106,7 +106,8 @@ impl Buildbot {
             Ok(())
         };
         quietly(&buildbot, &["create-master", "master"])?;
-        let mut config = format!("DIR = {:?}\nREPO = {:?}\nPORT = {port}\nBUILDERS = {builders}\n", dir.display().to_string(), repository.display().to_string());
+        let mut config =
+            format!("DIR = {:?}\nREPO = {:?}\nPORT = {port}\nBUILDERS = {builders}\n", dir.display().to_string(), repository.display().to_string());
         config.push_str(CONFIG);
         std::fs::write(dir.join("master/master.cfg"), config)?;
         let start = |program: &Path, args: &[&str]| {

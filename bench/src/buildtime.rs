@@ -35,7 +35,10 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
         ensure!(build.stdin(Stdio::null()).status()?.success(), "the workspace does not build");
         let seconds = begin.elapsed().as_secs_f64();
         let cpu = Cpu::of(std::process::id()) - before;
-        let sizes: Vec<_> = ["burrow", "buildlet"].iter().filter_map(|name| Some(json!({"name": name, "bytes": std::fs::metadata(target.path().join("release").join(name)).ok()?.len()}))).collect();
+        let sizes: Vec<_> = ["burrow", "buildlet"]
+            .iter()
+            .filter_map(|name| Some(json!({"name": name, "bytes": std::fs::metadata(target.path().join("release").join(name)).ok()?.len()})))
+            .collect();
         report.run(json!({"side": "burrow", "seconds": seconds, "cpu": cpu.children, "jobs": 2, "executables": sizes}));
         minutes.push(seconds / 60.0);
     }

@@ -174,7 +174,15 @@ impl Proof {
         self.faults.push(fault);
     }
 
-    fn check(&mut self, http: &mut Connection, repository: &Repository, found: &[Value], acknowledged: &[i64], journal: &Path, worker_kills: usize) -> anyhow::Result<()> {
+    fn check(
+        &mut self,
+        http: &mut Connection,
+        repository: &Repository,
+        found: &[Value],
+        acknowledged: &[i64],
+        journal: &Path,
+        worker_kills: usize,
+    ) -> anyhow::Result<()> {
         let ids: BTreeSet<i64> = found.iter().filter_map(|b| b["id"].as_i64()).collect();
         for id in acknowledged.iter().filter(|id| !ids.contains(id)) {
             self.lost(format!("build {id} was acknowledged and is gone"));
@@ -190,7 +198,9 @@ impl Proof {
                 match cells.get(&cell).map(Vec::as_slice) {
                     None => self.lost(format!("{cell:?} was never built")),
                     Some([build]) => self.build(http, build)?,
-                    Some(several) => self.doubled(format!("{cell:?} was built {} times: {:?}", several.len(), several.iter().map(|b| &b["id"]).collect::<Vec<_>>())),
+                    Some(several) => {
+                        self.doubled(format!("{cell:?} was built {} times: {:?}", several.len(), several.iter().map(|b| &b["id"]).collect::<Vec<_>>()))
+                    }
                 }
             }
         }
@@ -253,7 +263,8 @@ impl Proof {
             return Ok(());
         };
         let log = http.get(&format!("/log/{hash}"))?;
-        let expected = lines(build["hash"].as_str().unwrap_or_default(), build["builder"].as_str().unwrap_or_default()).map(|(_, line)| line).collect::<String>();
+        let expected =
+            lines(build["hash"].as_str().unwrap_or_default(), build["builder"].as_str().unwrap_or_default()).map(|(_, line)| line).collect::<String>();
         let at = log.windows(expected.len()).position(|window| window == expected.as_bytes());
         // What stands around the output is the coordinator's own: the head, the step's name and the last word. None of the command's lines are in it.
         let rest = at.map(|at| [log.get(..at).unwrap_or_default(), log.get(at + expected.len()..).unwrap_or_default()].concat());

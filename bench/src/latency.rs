@@ -112,6 +112,15 @@ fn ours(repository: &Repository, data: &Path, worker: Vec<OsString>, builds: usi
 /// It does not start.
 pub(crate) async fn start(recipe: &Recipe<'_>, repository: &Repository, data: &Path, worker: Vec<OsString>) -> anyhow::Result<Arc<Farm>> {
     let config = burrow_builders::Config::parse("bench.toml", &recipe.toml(&repository.dir)).map_err(|errors| anyhow::anyhow!("{errors}"))?;
-    let options = Options { config, reload: None, data: data.to_owned(), database: None, worker_program: worker, worker_env: Options::inherited(std::env::vars_os()), clock: SystemClock::shared(), poll: false };
+    let options = Options {
+        config,
+        reload: None,
+        data: data.to_owned(),
+        database: None,
+        worker_program: worker,
+        worker_env: Options::inherited(std::env::vars_os()),
+        clock: SystemClock::shared(),
+        poll: false,
+    };
     Ok(Farm::start(options).await?)
 }

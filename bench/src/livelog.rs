@@ -31,9 +31,11 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     let mut report = Report::new("log");
     let dir = scratch()?;
     let repository = Repository::create(&dir.path().join("repo.git"), 1)?;
+    // The tip is built at the start, quietly; the log is that of the commit before it.
+    repository.push(1)?;
     let ours = dir.path().join("burrow");
     std::fs::create_dir(&ours)?;
-    let run = format!("[\"sh\", \"-c\", \"test $BURROW_COMMIT = {} || yes '{LINE}' | head -c {bytes}\"]", repository.commits.first().context("no commit")?);
+    let run = format!("[\"sh\", \"-c\", \"test $BURROW_COMMIT = {} || yes '{LINE}' | head -c {bytes}\"]", repository.commits.get(1).context("no commit")?);
     let recipe = Recipe { workers: 1, builders: 1, run: &run, poll: "10m" };
     let farm = Farm::start(&burrow, &ours, &recipe.toml(&repository.dir))?;
     let mut http = farm.connect()?;
@@ -46,7 +48,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
         reset_peak(farm.pid());
         reset_peak(worker);
         let before = (Cpu::of(farm.pid()), Cpu::of(worker));
-        let request = json!({"repo": "bench", "revision": repository.commits.get(1), "builder": "b1"});
+        let request = json!({"repo": "bench", "revision": repository.commits.first(), "builder": "b1"});
         let build = http.post("/api/v1/builds", &request)?["build"].as_i64().context("no build")?;
         let attempt = attempt(&mut http, build)?;
         let seconds = if readers == 0 { f64::NAN } else { follow(&farm, attempt, bytes, readers)? };
@@ -55,9 +57,11 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
         let took = (ended["ended_ms"].as_i64().unwrap_or(0) - ended["started_ms"].as_i64().unwrap_or(0)) as f64 / 1000.0;
         let peak = memory_kb(farm.pid(), "VmHWM");
         let (cpu, worker_cpu) = (Cpu::of(farm.pid()) - before.0, Cpu::of(worker) - before.1);
-        report.run(json!({"side": "burrow", "readers": readers, "mib": mib, "seconds_readers": if readers == 0 { None } else { Some(seconds) }, "seconds_build": took,
+        report.run(
+            json!({"side": "burrow", "readers": readers, "mib": mib, "seconds_readers": if readers == 0 { None } else { Some(seconds) }, "seconds_build": took,
             "cpu_coordinator": cpu.all(), "cpu_worker": worker_cpu.own, "cpu_command": worker_cpu.children,
-            "idle_kb": idle, "peak_kb": peak, "worker_idle_kb": worker_idle, "worker_peak_kb": memory_kb(worker, "VmHWM")}));
+            "idle_kb": idle, "peak_kb": peak, "worker_idle_kb": worker_idle, "worker_peak_kb": memory_kb(worker, "VmHWM")}),
+        );
         if readers == 0 {
             disk.push(bytes as f64 / 1e6 / took);
         } else {
@@ -104,7 +108,8 @@ fn follow(farm: &Farm, attempt: i64, bytes: u64, readers: usize) -> anyhow::Resu
     let lines = Arc::new(AtomicU64::new(0));
     let mut threads = Vec::new();
     for reader in 0..readers {
-        let (mut http, path, first, others_done, all, lines) = (farm.connect()?, path.clone(), Arc::clone(&first), Arc::clone(&others_done), Arc::clone(&all), Arc::clone(&lines));
+        let (mut http, path, first, others_done, all, lines) =
+            (farm.connect()?, path.clone(), Arc::clone(&first), Arc::clone(&others_done), Arc::clone(&all), Arc::clone(&lines));
         threads.push(std::thread::spawn(move || -> anyhow::Result<(u64, Instant)> {
             all.wait();
             let head = http.ask("GET", &path, "")?;

@@ -81,8 +81,20 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
         }
     }
     drop((farm, peer));
-    report.line("no-op builds per second", "/s", median(&ours.rate), theirs.median(|r| &r.rate), if theirs.rate.is_empty() { Bound::AtLeast(81.0) } else { Bound::TimesPeer(30.0) });
-    report.line("master CPU per build", "ms", median(&ours.cpu), theirs.median(|r| &r.cpu), if theirs.cpu.is_empty() { Bound::AtMost(6.4) } else { Bound::PartOfPeer(1.0 / 50.0) });
+    report.line(
+        "no-op builds per second",
+        "/s",
+        median(&ours.rate),
+        theirs.median(|r| &r.rate),
+        if theirs.rate.is_empty() { Bound::AtLeast(81.0) } else { Bound::TimesPeer(30.0) },
+    );
+    report.line(
+        "master CPU per build",
+        "ms",
+        median(&ours.cpu),
+        theirs.median(|r| &r.cpu),
+        if theirs.cpu.is_empty() { Bound::AtMost(6.4) } else { Bound::PartOfPeer(1.0 / 50.0) },
+    );
     report.line("DESIGN's own figure: builds per second", "/s", median(&ours.rate), None, Bound::AtLeast(200.0));
     report.line("DESIGN's own figure: CPU per build", "ms", median(&ours.cpu), None, Bound::AtMost(2.0));
     report.finish(settings)

@@ -30,14 +30,20 @@ impl Repository {
         let content = |file: usize, version: usize| {
             let mut text = String::new();
             for line in 0..40 {
-                let _ = writeln!(text, "{file} {version} {line} {:016x}", (file as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(line + version as u32));
+                let _ =
+                    writeln!(text, "{file} {version} {line} {:016x}", (file as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(line + version as u32));
             }
             text
         };
         for commit in 0..=count {
             let title = format!("change {commit}");
             let when = 1_767_225_600 + commit * 60;
-            let _ = writeln!(input, "commit refs/heads/all\nmark :{}\ncommitter Ada Tester <ada@example.org> {when} +0000\ndata {}\n{title}", commit + 1, title.len());
+            let _ = writeln!(
+                input,
+                "commit refs/heads/all\nmark :{}\ncommitter Ada Tester <ada@example.org> {when} +0000\ndata {}\n{title}",
+                commit + 1,
+                title.len()
+            );
             let files: Vec<usize> = if commit == 0 { (0..FILES).collect() } else { (0..3).map(|n| (commit * 37 + n * 311) % FILES).collect() };
             for file in files {
                 let text = content(file, commit);
@@ -75,7 +81,8 @@ impl Repository {
 /// It failed.
 pub(crate) fn git(dir: &Path, args: &[&str]) -> anyhow::Result<String> {
     let dir = if dir.exists() { dir } else { Path::new(".") };
-    let output = Command::new("git").args(args).current_dir(dir).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").output().context("git")?;
+    let output =
+        Command::new("git").args(args).current_dir(dir).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").output().context("git")?;
     if !output.status.success() {
         bail!("git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     }

@@ -35,7 +35,9 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
         dial.push(run.p50);
         p99.push(run.p99);
         rate.push(run.rate);
-        report.run(json!({"side": "burrow", "dial_p50_ms": run.p50, "dial_p99_ms": run.p99, "mb_per_s": run.rate, "coordinator_and_bench_cpu_s_per_gb": run.cpu}));
+        report.run(
+            json!({"side": "burrow", "dial_p50_ms": run.p50, "dial_p99_ms": run.p99, "mb_per_s": run.rate, "coordinator_and_bench_cpu_s_per_gb": run.cpu}),
+        );
     }
     report.line("one dial, p50", "ms", median(&dial), None, Bound::AtMost(1.0));
     report.line("one dial, p99", "ms", median(&p99), None, Bound::None);

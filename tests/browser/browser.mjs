@@ -12,12 +12,15 @@ const json = async address => (await fetch(address)).json();
 export async function pagesOf(base) {
   const one = async state => (await json(`${base}/api/v1/builds?state=${state}&limit=2`)).items;
   const failed = await one("failed_test"), broken = await one("failed_build"), running = await one("running"), queued = await one("queued"), passed = await one("passed");
-  const line = failed[1] ?? failed[0];
+  const line = failed[1] ?? failed[0] ?? passed[0];
+  const repos = await json(`${base}/api/v1/repos`);
+  const grid = (repo, branch) => `/p/${repos.find(known => known.name === repo).project}/${repo}/${branch}`;
+  const bare = repos.find(known => known.error);
   return {
     overview: "/",
-    grid: `/p/burrow/${line.repo}/${line.branch}`,
-    "grid-red": `/p/burrow/${line.repo}/${line.branch}?state=red`,
-    empty: "/p/burrow/docs/main",
+    grid: grid(line.repo, line.branch),
+    "grid-red": grid(line.repo, line.branch) + "?state=red",
+    ...(bare && { empty: grid(bare.name, bare.main_branch) }),
     commit: `/c/${line.repo}/${line.hash}`,
     "build-failed": `/build/${line.id}`,
     ...(failed[0] && { "build-big": `/build/${failed[0].id}` }),

@@ -50,8 +50,8 @@ const phone = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch:
 /** Overview, grid, cell, build, log line, retry, cancel: the same way with and without script. */
 async function walk(page) {
   await page.goto(base + "/");
-  await page.locator(".tile h3 a", { hasText: "sample" }).first().click();
-  await page.waitForURL(/\/p\/burrow\/sample\//);
+  await page.locator(".tile.is-failing h3 a").first().click();
+  await page.waitForURL(/\/p\/[^/]+\/[^/]+\//);
   await page.locator("#grid td.ft a, #grid td.fb a").first().click();
   await page.waitForURL(/\/build\/\d+$/);
   const failed = page.url();
@@ -107,7 +107,7 @@ for (const [name, device] of [["desk", desk], ["phone", phone]]) {
 
 test("the grid follows what happens without a reload", async () => {
   const { context, page, complaints } = await visitor(desk);
-  await page.goto(`${base}/p/burrow/sample/main`);
+  await page.goto(base + (await pagesOf(base)).grid);
   await page.locator("#live[data-on=yes]").waitFor();
   await page.evaluate(() => { window.kept = true; });
   const failed = await page.locator("#grid td.ft a").last().getAttribute("href");
@@ -149,7 +149,7 @@ test("the colour switch is kept", async () => {
 
 test("the keyboard reaches the content and the cells", async () => {
   const { context, page } = await visitor(desk);
-  await page.goto(`${base}/p/burrow/sample/main`);
+  await page.goto(base + (await pagesOf(base)).grid);
   await page.keyboard.press("Tab");
   assert.equal(await page.evaluate(() => document.activeElement.className), "skip");
   await page.locator("#grid td a").first().focus();

@@ -15,7 +15,7 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::cli::BuildArgs;
 use crate::failure::Failure;
 use crate::progress::{self, Row};
-use crate::serve::worker_program;
+use crate::serve::{Interrupts, worker_program};
 use crate::settings;
 use crate::summary::{self, Verdict};
 
@@ -57,11 +57,12 @@ pub(crate) async fn run(args: BuildArgs) -> Result<ExitCode, Failure> {
         clock: SystemClock::shared(),
         poll: false,
     };
+    let mut interrupts = Interrupts::new().map_err(|error| Failure::infrastructure(format!("signals cannot be received: {error}")))?;
     let farm = Farm::start(options).await?;
 
     let result = tokio::select! {
         result = build_all(&farm, &repo, &commit, &builders, args.json) => result,
-        _ = tokio::signal::ctrl_c() => {
+        _ = interrupts.next() => {
             eprintln!("Stopped.");
             Ok(INTERRUPTED)
         }

@@ -158,25 +158,27 @@ async fn finished(draining: &mut Option<tokio::task::JoinHandle<()>>) {
     }
 }
 
-enum Told {
+/// What a signal says.
+pub(crate) enum Told {
     Interrupt,
     Terminate,
 }
 
+/// Signals that ask the program to end.
 #[cfg(unix)]
-struct Interrupts {
+pub(crate) struct Interrupts {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
 impl Interrupts {
-    fn new() -> std::io::Result<Interrupts> {
+    pub(crate) fn new() -> std::io::Result<Interrupts> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Interrupts { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    async fn next(&mut self) -> Told {
+    pub(crate) async fn next(&mut self) -> Told {
         tokio::select! {
             _ = self.interrupt.recv() => Told::Interrupt,
             _ = self.terminate.recv() => Told::Terminate,
@@ -184,16 +186,17 @@ impl Interrupts {
     }
 }
 
+/// Signals that ask the program to end.
 #[cfg(not(unix))]
-struct Interrupts;
+pub(crate) struct Interrupts;
 
 #[cfg(not(unix))]
 impl Interrupts {
-    fn new() -> std::io::Result<Interrupts> {
+    pub(crate) fn new() -> std::io::Result<Interrupts> {
         Ok(Interrupts)
     }
 
-    async fn next(&mut self) -> Told {
+    pub(crate) async fn next(&mut self) -> Told {
         match tokio::signal::ctrl_c().await {
             Ok(()) => Told::Interrupt,
             Err(_) => Told::Terminate,

@@ -75,10 +75,10 @@ fn verdict(position: usize, builder: usize, commits: usize) -> (&'static str, bo
         // One builder went red some commits ago and stayed so, another was red for a while.
         () if builder % 11 == 3 && age < 6 => ("failed_test", false),
         () if builder % 17 == 5 && (9..14).contains(&age) => ("failed_build", false),
-        () if age == 0 && builder % 3 == 0 => ("running", false),
+        () if age == 0 && builder.is_multiple_of(3) => ("running", false),
         () if age == 0 && builder % 3 == 1 => ("queued", false),
         () if age == 0 && builder % 13 == 5 => ("waiting_machine", false),
-        () if dice % 97 == 0 => ("timed_out", false),
+        () if dice.is_multiple_of(97) => ("timed_out", false),
         () if dice % 83 == 1 => ("infra_failed", false),
         () if dice % 89 == 2 => ("failed_test", false),
         () if dice % 101 == 3 => ("cancelled", false),

@@ -18,7 +18,7 @@ const ROWS: &[(i64, &str)] = &[
     (1, "INSERT INTO test_results VALUES (1, 't', 1, 1, 5)"),
     (1, "INSERT INTO test_times VALUES ('linux', 't', 5, 1)"),
     (1, "INSERT INTO machines VALUES ('m', 'local', 'h', 'x', 1, 1, 0, 0, '')"),
-    (1, "INSERT INTO tokens VALUES ('x', 'local', 9, NULL)"),
+    (1, "INSERT INTO tokens VALUES ('x', 'local', 9, NULL, NULL)"),
     (1, "INSERT INTO history VALUES (1, 1, 1, NULL, 'scheduler', 'asked for')"),
     (1, "INSERT INTO settings VALUES ('a', 'b')"),
 ];

@@ -288,7 +288,11 @@ async fn play(seed: u64) {
     }
     let open = world.db.query("SELECT id FROM attempts WHERE state IN ('assigned', 'running')", ()).await.unwrap();
     assert!(open.is_empty(), "seed {seed}: attempts without an end");
-    let doubled = world.db.query("SELECT build FROM attempts WHERE state IN ('passed', 'failed_test', 'timed_out') GROUP BY build HAVING COUNT(*) > 1", ()).await.unwrap();
+    let doubled = world
+        .db
+        .query("SELECT build FROM attempts WHERE state IN ('passed', 'failed_test', 'timed_out') GROUP BY build HAVING COUNT(*) > 1", ())
+        .await
+        .unwrap();
     assert!(doubled.is_empty(), "seed {seed}: a build has two verdicts");
 }
 

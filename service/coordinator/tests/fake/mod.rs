@@ -339,8 +339,7 @@ impl Control for Fake {
                     let rows = self.db.query("SELECT id, state FROM attempts WHERE log_hash = $1", (&hash,)).await.unwrap();
                     let row = rows.first().ok_or_else(|| ControlError::NotFound("No log has this hash.".into()))?;
                     let log = self.log_of(AttemptId(row.int(0).unwrap()), row.text(1).unwrap());
-                    let text = log.borrow().0.clone();
-                    text
+                    log.borrow().0.clone()
                 }
             };
             let size = text.len() as u64;
