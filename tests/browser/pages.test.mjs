@@ -50,7 +50,7 @@ const phone = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch:
 /** Overview, grid, cell, build, log line, retry, cancel: the same way with and without script. */
 async function walk(page) {
   await page.goto(base + "/");
-  await page.locator(".tile.is-failing h3 a").first().click();
+  await page.locator(".tile:has(.strip a.ft, .strip a.fb) h3 a").first().click();
   await page.waitForURL(/\/p\/[^/]+\/[^/]+\//);
   await page.locator("#grid td.ft a, #grid td.fb a").first().click();
   await page.waitForURL(/\/build\/\d+$/);
@@ -63,9 +63,12 @@ async function walk(page) {
   await page.locator("#retry").click();
   await page.waitForURL(address => /\/build\/\d+$/.test(address.pathname) && address.href !== failed);
   const retried = page.url();
-  assert.match(await page.locator(".headline .st").innerText(), /queued|running/);
-  await page.locator("#cancel").click();
-  await page.locator(".headline .st", { hasText: "cancelled" }).waitFor();
+  if (!process.env.BURROW_URL) assert.match(await page.locator(".headline .st").innerText(), /queued|running/);
+  // A real farm may be done before anybody can press the button.
+  if (!process.env.BURROW_URL) {
+    await page.locator("#cancel").click();
+    await page.locator(".headline .st", { hasText: "cancelled" }).waitFor();
+  }
   assert.equal(page.url(), retried);
   await page.goto(failed);
   assert.ok(await page.locator(`.notice a[href="${new URL(retried).pathname}"]`).isVisible(), "the old build leads to the new one");
@@ -120,7 +123,7 @@ test("the grid follows what happens without a reload", async () => {
   await context.close();
 });
 
-test("a running build's log grows, and a range of lines can be marked", async () => {
+test("a running build's log grows, and a range of lines can be marked", { skip: process.env.BURROW_URL ? "needs a build that talks for long" : false }, async () => {
   const { context, page, complaints } = await visitor(desk);
   const paths = await pagesOf(base);
   assert.ok(paths["build-running"], "nothing is running");

@@ -37,7 +37,8 @@ pub fn escape(text: &str) -> String {
 ///
 /// ```
 /// use burrow_web::words::duration;
-/// assert_eq!(duration(850), "0.9 s");
+/// assert_eq!(duration(85), "85 ms");
+/// assert_eq!(duration(4_250), "4.2 s");
 /// assert_eq!(duration(12_340), "12 s");
 /// assert_eq!(duration(185_000), "3 min 5 s");
 /// assert_eq!(duration(7_260_000), "2 h 1 min");
@@ -47,7 +48,8 @@ pub fn duration(ms: i64) -> String {
     let ms = ms.max(0);
     let s = ms / 1000;
     match s {
-        0..10 => format!("{:.1} s", ms as f64 / 1000.0),
+        0 => format!("{ms} ms"),
+        1..10 => format!("{:.1} s", ms as f64 / 1000.0),
         10..60 => format!("{s} s"),
         60..3_600 => two(s / 60, "min", s % 60, "s"),
         3_600..86_400 => two(s / 3_600, "h", s % 3_600 / 60, "min"),

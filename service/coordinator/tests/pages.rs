@@ -341,6 +341,25 @@ async fn logs_are_text_whatever_they_hold_and_come_in_parts() {
 }
 
 #[tokio::test]
+async fn what_failed_is_what_the_log_blames_and_the_rest_is_named_beside_it() {
+    let world = World::small().await;
+    let failed = world.one("failed_test").await;
+    world.db.commit(vec![sql("INSERT INTO test_results (attempt, test, run, ok, ms) VALUES ($1, 'pkg/innocent', 1, 0, 1)", (failed * 4,))]).await.unwrap();
+    world.fake.publish(Change::Config);
+    let text = world.get(&format!("/build/{failed}")).await.text();
+    let list = text.split("class=\"fails\"").nth(1).unwrap().split("</ul>").next().unwrap();
+    assert!(
+        list.contains("TestRestart") && list.contains("restart_test.go:88") && list.contains("passed when run again") && !list.contains("innocent"),
+        "{list}"
+    );
+    assert!(text.contains("counted as failed with it: pkg/innocent."));
+    // Without a log that names anybody, the results are all there is.
+    world.fake.set_log(AttemptId(failed * 4), b"it went wrong\n", true);
+    world.fake.publish(Change::Config);
+    assert!(world.get(&format!("/build/{failed}")).await.text().split("class=\"fails\"").nth(1).unwrap().contains("pkg/innocent"));
+}
+
+#[tokio::test]
 async fn a_huge_log_shows_its_ends_and_its_lines_on_request() {
     let world = World::small().await;
     let failed = world.one("failed_test").await;

@@ -35,6 +35,8 @@ struct View<'a> {
     last: Option<&'a Attempt>,
     earlier: Vec<&'a Attempt>,
     failures: Vec<Failure>,
+    /// Tests that are counted as failed, though the log blames others of the same command.
+    beside: String,
     log: String,
     log_size: i64,
     next_line: u64,
@@ -108,7 +110,7 @@ pub(crate) async fn build(State(site): State<Arc<Site>>, Path(name): Path<String
                 Err(problem) => (Shown::default(), problem.detail),
             },
         };
-        let (failures, bad) = failed(&build, &shown);
+        let (failures, beside, bad) = failed(&build, &shown);
         let log_url = format!("/build/{id}/log");
         let body = middle(&View {
             project: &project,
@@ -119,6 +121,7 @@ pub(crate) async fn build(State(site): State<Arc<Site>>, Path(name): Path<String
             next_line: shown.next_line(),
             log_note,
             failures,
+            beside,
             spec: serde_json::to_string_pretty(&build.spec).unwrap_or_default(),
             now: site.now_ms(),
             build: &build,
@@ -132,10 +135,10 @@ pub(crate) async fn build(State(site): State<Arc<Site>>, Path(name): Path<String
 }
 
 /// What failed, from the test results and from the log, and which log lines say so.
-fn failed(build: &Build, shown: &Shown) -> (Vec<Failure>, HashSet<(usize, usize)>) {
+fn failed(build: &Build, shown: &Shown) -> (Vec<Failure>, String, HashSet<(usize, usize)>) {
     let verdict = build.line.state;
     if !verdict.failed() && verdict != BuildState::InfraFailed && !build.line.flaky && build.failures.is_empty() {
-        return (Vec::new(), HashSet::new());
+        return (Vec::new(), String::new(), HashSet::new());
     }
     let lines = shown.plain();
     let texts: Vec<&str> = lines.iter().map(|(_, _, text)| text.as_str()).collect();
@@ -150,7 +153,7 @@ fn failed(build: &Build, shown: &Shown) -> (Vec<Failure>, HashSet<(usize, usize)
             finding.and_then(|finding| texts.get(finding.lines.clone())).map(|lines| lines.join("\n")).filter(|text| *text != name).unwrap_or_default();
         Failure { name, passed_later, runs, excerpt, anchor }
     };
-    let mut list = Vec::new();
+    let (mut list, mut unsaid) = (Vec::new(), Vec::new());
     for failure in &build.failures {
         // Runners name a test with or without the package before it.
         let at = found.iter().position(|finding| {
@@ -165,12 +168,20 @@ fn failed(build: &Build, shown: &Shown) -> (Vec<Failure>, HashSet<(usize, usize)
         } else {
             String::new()
         };
-        list.push(show(failure.test.clone(), finding.as_ref(), failure.passed_runs > 0, runs));
+        if finding.is_none() && failure.passed_runs == 0 {
+            unsaid.push(failure.test.clone());
+        } else {
+            list.push(show(failure.test.clone(), finding.as_ref(), failure.passed_runs > 0, runs));
+        }
     }
+    // A command runs several tests: when the log names the culprits, the others only ran beside them.
+    let beside = list.iter().any(|failure| !failure.passed_later && !failure.excerpt.is_empty()) && !unsaid.is_empty();
+    let beside = if beside { std::mem::take(&mut unsaid).join(", ") } else { String::new() };
+    list.extend(unsaid.into_iter().map(|name| show(name, None, false, String::new())));
     if verdict != BuildState::Passed {
         list.extend(found.iter().map(|finding| show(finding.name.clone(), Some(finding), false, String::new())));
     }
-    (list, bad)
+    (list, beside, bad)
 }
 
 /// The steps of an attempt as rows with bars; the bars are SVG, because the security policy allows no inline style.
@@ -198,6 +209,13 @@ fn timeline(attempt: &Attempt, now: i64) -> String {
             words::escape_into(&mut out, signal);
             out.push_str("</span>");
         }
+        // A word or two stand beside the state, a sentence below it.
+        let aside = tests == 0 && step.detail.len() <= 40;
+        if aside && !step.detail.is_empty() {
+            out.push_str(" <span class=dim>");
+            words::escape_into(&mut out, &step.detail);
+            out.push_str("</span>");
+        }
         out.push_str("<td class=track><svg viewBox=\"0 0 1000 14\" preserveAspectRatio=none aria-hidden=true><rect class=rail width=1000 height=14 rx=3 />");
         if let Some(from) = step.started_ms {
             let (from, to) = (scale(from), scale(step.ended_ms.unwrap_or(end)));
@@ -205,7 +223,7 @@ fn timeline(attempt: &Attempt, now: i64) -> String {
         }
         out.push_str("</svg><td class=\"num right\">");
         out.push_str(&state::took(step.started_ms, step.ended_ms.or(attempt.ended_ms), now));
-        if !step.detail.is_empty() && tests == 0 {
+        if !step.detail.is_empty() && tests == 0 && !aside {
             out.push_str("<tr><td colspan=4 class=dim>");
             words::escape_into(&mut out, &step.detail);
         }
