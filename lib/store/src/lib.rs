@@ -203,9 +203,9 @@ impl Db {
         }
     }
 
-    /// Waits until every batch submitted so far is on disk, then closes the connections.
+    /// Waits until every batch submitted so far is on disk, then closes the connections and gives up the lock of the data.
     pub async fn close(&self) {
-        let _ = self.commit(Vec::new()).await;
+        let _ = self.writer.close().await;
         match &self.pool {
             Pool::Sqlite(pool) => pool.close().await,
             Pool::Postgres(pool) => pool.close().await,

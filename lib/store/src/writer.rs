@@ -37,6 +37,8 @@ pub(crate) enum Source {
 struct Job {
     statements: Vec<Statement>,
     done: oneshot::Sender<Result<(), Error>>,
+    /// The last one: the connection is closed after it, and with it the lock is given up.
+    last: bool,
 }
 
 #[derive(Clone)]
@@ -44,9 +46,18 @@ pub(crate) struct Writer(mpsc::UnboundedSender<Job>);
 
 impl Writer {
     pub(crate) fn submit(&self, statements: Vec<Statement>) -> oneshot::Receiver<Result<(), Error>> {
+        self.send(statements, false)
+    }
+
+    /// Commits what was submitted before, then ends; the receiver hears when the connection is closed.
+    pub(crate) fn close(&self) -> oneshot::Receiver<Result<(), Error>> {
+        self.send(Vec::new(), true)
+    }
+
+    fn send(&self, statements: Vec<Statement>, last: bool) -> oneshot::Receiver<Result<(), Error>> {
         let (done, wait) = oneshot::channel();
         // If the writer is gone the sender in the job is dropped, and the receiver hears that.
-        let _ = self.0.send(Job { statements, done });
+        let _ = self.0.send(Job { statements, done, last });
         wait
     }
 }
@@ -74,6 +85,7 @@ pub(crate) async fn lock_postgres(options: &PgConnectOptions) -> Result<PgConnec
 async fn run(mut source: Source, mut jobs: mpsc::UnboundedReceiver<Job>, health: watch::Sender<Health>) {
     let mut group = Vec::new();
     while jobs.recv_many(&mut group, GROUP).await > 0 {
+        let closing = group.iter().position(|job| job.last).map(|at| group.split_off(at));
         let all: Vec<&Statement> = group.iter().flat_map(|job| &job.statements).collect();
         match patiently(&mut source, &all, &health).await {
             Ok(()) => {
@@ -99,6 +111,18 @@ async fn run(mut source: Source, mut jobs: mpsc::UnboundedReceiver<Job>, health:
             }
         }
         group.clear();
+        if let Some(mut closing) = closing {
+            let _ = match source {
+                Source::Sqlite(connection) => connection.close().await,
+                Source::Postgres(connection, _) => connection.close().await,
+                Source::Shared(_) => Ok(()),
+            };
+            if !closing.is_empty() {
+                let _ = closing.swap_remove(0).done.send(Ok(()));
+            }
+            // Whoever submitted after the close hears that the writer has stopped.
+            return;
+        }
     }
 }
 
@@ -138,27 +162,51 @@ async fn patiently(source: &mut Source, statements: &[&Statement], health: &watc
 }
 
 async fn once(source: &mut Source, statements: &[&Statement]) -> Result<(), sqlx::Error> {
-    macro_rules! apply {
-        ($transaction:expr, $bind:path) => {{
-            let mut transaction = $transaction;
+    macro_rules! each {
+        ($connection:expr, $bind:path) => {
             for statement in statements {
                 let mut query = sqlx::query(statement.sql);
                 for value in &statement.args {
                     query = $bind(query, value.clone());
                 }
-                query.execute(&mut *transaction).await?;
+                query.execute(&mut *$connection).await?;
             }
-            transaction.commit().await
-        }};
+        };
     }
     if statements.is_empty() {
         return Ok(());
     }
     match source {
-        Source::Sqlite(connection) => apply!(connection.begin_with("BEGIN IMMEDIATE").await?, value::bind_sqlite),
-        Source::Postgres(connection, _) => apply!(connection.begin().await?, value::bind_postgres),
-        Source::Shared(Pool::Sqlite(pool)) => apply!(pool.begin().await?, value::bind_sqlite),
-        Source::Shared(Pool::Postgres(pool)) => apply!(pool.begin().await?, value::bind_postgres),
+        // Not sqlx's own transaction: when the disk is full SQLite itself rolls back, sqlx's rollback is then refused, and its count of open
+        // transactions stays wrong for ever after. So the three statements are ours, and a refused ROLLBACK says that there was nothing to undo.
+        Source::Sqlite(connection) => {
+            let connection = &mut **connection;
+            let done = async {
+                sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+                each!(connection, value::bind_sqlite);
+                sqlx::query("COMMIT").execute(&mut *connection).await.map(|_| ())
+            }
+            .await;
+            if done.is_err() {
+                let _ = sqlx::query("ROLLBACK").execute(connection).await;
+            }
+            done
+        }
+        Source::Postgres(connection, _) => {
+            let mut transaction = connection.begin().await?;
+            each!(transaction, value::bind_postgres);
+            transaction.commit().await
+        }
+        Source::Shared(Pool::Sqlite(pool)) => {
+            let mut transaction = pool.begin().await?;
+            each!(transaction, value::bind_sqlite);
+            transaction.commit().await
+        }
+        Source::Shared(Pool::Postgres(pool)) => {
+            let mut transaction = pool.begin().await?;
+            each!(transaction, value::bind_postgres);
+            transaction.commit().await
+        }
     }
 }
 
