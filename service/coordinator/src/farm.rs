@@ -345,7 +345,11 @@ impl Farm {
         let mut running = lock(&self.running);
         let task = tokio::spawn(async move {
             let mirror = farm.sources.mirror(&assignment.new.repo).await.map_err(|e| e.to_string());
-            let around = Surroundings { shell: Arc::clone(&farm.shell), logs: farm.logs.clone() };
+            let (memory_bytes, max_processes) = match farm.config().pools.get(&worker.host_type).map(|p| &p.kind) {
+                Some(PoolKind::Process { memory, max_processes, .. }) => (*memory, max_processes.map(u64::from)),
+                _ => (None, None),
+            };
+            let around = Surroundings { shell: Arc::clone(&farm.shell), logs: farm.logs.clone(), memory_bytes, max_processes };
             runner::run(around, assignment, mirror, worker, stop_too, lost_too, news).await;
             lock(&farm.running).remove(&attempt);
         });

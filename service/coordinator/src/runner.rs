@@ -39,6 +39,10 @@ pub(crate) struct Surroundings {
     pub shell: Arc<Shell>,
     /// Logs.
     pub logs: Logs,
+    /// Memory that a command and all it starts may use, bytes.
+    pub memory_bytes: Option<u64>,
+    /// Processes that a command may have at once.
+    pub max_processes: Option<u64>,
 }
 
 /// One attempt under way.
@@ -364,6 +368,8 @@ impl Run {
             dir: dir.to_owned(),
             timeout_ms: timeout.map(ms),
             idle_timeout_ms: idle.map(ms),
+            memory_bytes: self.around.memory_bytes,
+            max_processes: self.around.max_processes,
             network: if self.builder.offline { protocol_buildlet::Network::None } else { protocol_buildlet::Network::Open },
             ..ExecRequest::default()
         })

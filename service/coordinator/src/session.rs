@@ -198,7 +198,15 @@ impl Session {
     async fn run_modern(&self, id: &str, request: &ExecRequest, sink: &mut Sink<'_>) -> Result<CommandEnd, Failure> {
         let client = &self.worker.client;
         self.used.lock().unwrap_or_else(PoisonError::into_inner).push(id.to_owned());
-        let mut status = self.patiently(|| client.start_execution(id, request, Some(FIRST_WAIT))).await?;
+        let mut status = self
+            .patiently(|| async {
+                match client.start_execution(id, request, Some(FIRST_WAIT)).await {
+                    // It runs since before a restart, under limits that the configuration has changed meanwhile: as it was begun, it goes on.
+                    Err(error) if error.refused_status() == Some(409) => client.execution(id, Some(FIRST_WAIT)).await,
+                    other => other,
+                }
+            })
+            .await?;
         let mut offset = 0;
         loop {
             let ended = status.state == ExecState::Exited;
