@@ -23,6 +23,13 @@ pub(crate) const NODE: Tool =
 pub(crate) const CHROMIUM: Tool = Tool { name: "Chromium", packages: &["chromium"], there: || on_path("chromium"), without: "pages in a browser" };
 pub(crate) const CPLUSPLUS: Tool = Tool { name: "a C++ compiler", packages: &["g++"], there: || on_path("c++") || on_path("g++"), without: "fuzzing" };
 
+pub(crate) const NETWORK: Tool = Tool {
+    name: "iproute2 with nftables",
+    packages: &["iproute2", "nftables"],
+    there: || on_path("ip") && on_path("nft"),
+    without: "machines in network namespaces",
+};
+
 impl Tool {
     pub(crate) fn is_there(&self) -> bool {
         (self.there)()

@@ -353,7 +353,10 @@ impl Run {
         let [cmd, args @ ..] = run else {
             return Err(Stop::Verdict(AttemptState::FailedBuild, "the recipe has a step without a command".into()));
         };
-        let (cmd, args) = (cmd.clone(), args.to_vec());
+        // A program is looked for from the work directory's root (`coordinator.md` §8.2), but whoever writes `./x` means the step's own directory.
+        let beside = !dir.is_empty() && (cmd.starts_with("./") || cmd.starts_with("../"));
+        let cmd = if beside { format!("{dir}/{}", cmd.trim_start_matches("./")) } else { cmd.clone() };
+        let args = args.to_vec();
         let mut all = self.env.clone();
         all.extend(env.iter().map(|(k, v)| format!("{k}={v}")));
         if all.iter().any(|pair| pair.contains("{workdir}")) {
