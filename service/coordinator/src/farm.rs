@@ -21,7 +21,7 @@ use crate::control::Change;
 use crate::logs::Logs;
 use crate::model::{Action, Assignment, Event, Job, Policy};
 use crate::reverse::{self, Reverse};
-use crate::runner::{self, News, Surroundings};
+use crate::runner::{self, News, Ready, Surroundings};
 use crate::shell::Shell;
 use crate::sources::{self, Sources};
 use crate::{load, model};
@@ -92,6 +92,7 @@ pub struct Farm {
     /// What is wrong with the configuration on disk, while an older one is in force.
     pub(crate) config_trouble: Mutex<Option<String>>,
     workers: Mutex<HashMap<String, Worker>>,
+    ready: Ready,
     running: Mutex<HashMap<AttemptId, Running>>,
     pools: Mutex<Vec<ProcessPool>>,
     stop: CancellationToken,
@@ -156,6 +157,7 @@ impl Farm {
             dashboard_key,
             config_trouble: Mutex::new(None),
             workers: Mutex::default(),
+            ready: Ready::default(),
             running: Mutex::default(),
             pools: Mutex::default(),
             stop,
@@ -268,6 +270,7 @@ impl Farm {
                         last_repo: String::new(),
                         since_ms: now,
                     };
+                    self.ready.take(&worker.id);
                     lock(&self.workers).insert(worker.id.clone(), worker);
                     self.shell.tell(Event::Up(up));
                 }
@@ -296,6 +299,7 @@ impl Farm {
                     None => {}
                 },
                 Action::Helper { attempt, number, worker } => {
+                    self.ready.take(&worker);
                     let worker = lock(&self.workers).get(&worker).cloned();
                     let told = match (lock(&self.running).get(&attempt), worker) {
                         (Some(running), Some(worker)) => running.news.send(News::Helper(number, worker)).is_ok(),
@@ -350,7 +354,7 @@ impl Farm {
                 _ => (None, None),
             };
             let around = Surroundings { shell: Arc::clone(&farm.shell), logs: farm.logs.clone(), memory_bytes, max_processes };
-            runner::run(around, assignment, mirror, worker, stop_too, lost_too, news).await;
+            runner::run(around, assignment, mirror, worker, &farm.ready, stop_too, lost_too, news).await;
             lock(&farm.running).remove(&attempt);
         });
         running.insert(attempt, Running { stop, lost, news: send, task: task.abort_handle() });

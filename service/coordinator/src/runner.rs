@@ -2,8 +2,8 @@
 //! steps that ended are skipped, the one under way is found again by its execution id, and the log is cut to the last ended step and filled again from the
 //! worker's spool, byte for byte.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use burrow_builders::{ResolvedBuilder, Step, When};
@@ -18,7 +18,7 @@ use crate::control::Change;
 use crate::logs::{LogWriter, Logs};
 use crate::model::{Assignment, End, Event};
 use crate::rows;
-use crate::session::{CommandEnd, Failure, Session};
+use crate::session::{CommandEnd, Failure, Session, Tidy, tidy};
 use crate::shards;
 use crate::shell::Shell;
 use crate::sink::Sink;
@@ -43,6 +43,25 @@ pub(crate) struct Surroundings {
     pub memory_bytes: Option<u64>,
     /// Processes that a command may have at once.
     pub max_processes: Option<u64>,
+}
+
+/// Workers that were prepared ahead of their next build, by name.
+#[derive(Default)]
+pub(crate) struct Ready(Mutex<HashMap<String, Tidy>>);
+
+impl Ready {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Tidy>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what is known of a worker: from now on somebody else changes its work directory.
+    pub(crate) fn take(&self, worker: &str) -> Option<Tidy> {
+        self.lock().remove(worker)
+    }
+
+    fn put(&self, worker: &burrow_pool::Worker, checkout: &str) {
+        self.lock().insert(worker.id.clone(), tidy(worker, checkout));
+    }
 }
 
 /// One attempt under way.
@@ -106,14 +125,24 @@ pub(crate) async fn run(
     assignment: Assignment,
     mirror: Result<Mirror, String>,
     worker: burrow_pool::Worker,
+    ready: &Ready,
     stop: CancellationToken,
     lost: Arc<std::sync::atomic::AtomicBool>,
     news: mpsc::UnboundedReceiver<News>,
 ) {
     let attempt = assignment.attempt;
     let shell = Arc::clone(&around.shell);
-    let end = match begin(around, assignment, mirror, worker, stop, news).await {
-        Ok(run) => run.drive().await,
+    let tidy = ready.take(&worker.id);
+    let end = match begin(around, assignment, mirror, worker.clone(), tidy, stop, news).await {
+        Ok(run) => {
+            let checkout = run.builder.recipe.checkout.clone();
+            let end = run.drive().await;
+            // Before the end is told: whoever gets the worker next finds it here.
+            if worker.modern && !lost.load(std::sync::atomic::Ordering::Acquire) {
+                ready.put(&worker, &checkout);
+            }
+            end
+        }
         Err(message) => End { state: AttemptState::InfraFailed, flaky: false, log_hash: None, log_bytes: 0, message },
     };
     if !lost.load(std::sync::atomic::Ordering::Acquire) {
@@ -128,6 +157,7 @@ async fn begin(
     assignment: Assignment,
     mirror: Result<Mirror, String>,
     worker: burrow_pool::Worker,
+    tidy: Option<Tidy>,
     stop: CancellationToken,
     news: mpsc::UnboundedReceiver<News>,
 ) -> Result<Run, String> {
@@ -149,7 +179,7 @@ async fn begin(
         format!("BURROW_ATTEMPT={}", assignment.number),
     ];
     env.extend(builder.env.iter().map(|(k, v)| format!("{k}={v}")));
-    let session = Arc::new(Session::new(worker, stop.clone()));
+    let session = Arc::new(Session::new(worker, stop.clone(), tidy));
     Ok(Run { around, assignment, builder, mirror, commit, session, stop, news, log, known, next_index: 0, env, flaky: false })
 }
 

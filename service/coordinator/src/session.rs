@@ -52,19 +52,33 @@ impl CommandEnd {
     }
 }
 
+/// What a worker that was prepared ahead of its next build answered: for which source tree, and in which states the trees are. Awaited by that build.
+pub(crate) type Tidy = tokio::task::JoinHandle<Option<(String, BTreeMap<String, TreeState>)>>;
+
+/// Prepares a worker ahead of its next build, in the background: what was waited for between builds is then done while nothing waits.
+pub(crate) fn tidy(worker: &Worker, checkout: &str) -> Tidy {
+    let (client, checkout) = (worker.client.clone(), checkout.to_owned());
+    tokio::spawn(async move {
+        let prepared = client.prepare(&[&checkout]).await;
+        prepared.ok().map(|reply| (checkout, reply.trees))
+    })
+}
+
 /// One worker, for one attempt.
 pub(crate) struct Session {
     worker: Worker,
     stop: CancellationToken,
     trees: Mutex<BTreeMap<String, TreeState>>,
+    /// The worker was or is being prepared already.
+    tidy: Mutex<Option<Tidy>>,
     /// Executions to forget at the end.
     used: Mutex<Vec<String>>,
 }
 
 impl Session {
     /// A session with `worker`; everything in it ends with [`Failure::Stopped`] when `stop` is cancelled.
-    pub(crate) fn new(worker: Worker, stop: CancellationToken) -> Session {
-        Session { worker, stop, trees: Default::default(), used: Default::default() }
+    pub(crate) fn new(worker: Worker, stop: CancellationToken, tidy: Option<Tidy>) -> Session {
+        Session { worker, stop, trees: Default::default(), tidy: Mutex::new(tidy), used: Default::default() }
     }
 
     /// Name of the worker.
@@ -99,6 +113,20 @@ impl Session {
     /// # Errors
     /// [`Failure`]
     pub(crate) async fn prepare(&self, checkout: &str) -> Result<(), Failure> {
+        let tidy = self.tidy.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(tidy) = tidy {
+            let done = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Err(Failure::Stopped),
+                done = tidy => done,
+            };
+            if let Ok(Some((kept, trees))) = done
+                && kept == checkout
+            {
+                *self.trees.lock().unwrap_or_else(PoisonError::into_inner) = trees;
+                return Ok(());
+            }
+        }
         if self.worker.modern {
             let keep = [checkout];
             let client = self.worker.client.clone();

@@ -244,7 +244,7 @@ impl Phases<'_> {
         let env = self.run.env.clone();
         Box::pin(async move {
             let work = async {
-                let session = Session::new(worker, stop);
+                let session = Session::new(worker, stop, None);
                 session.prepare(&recipe.checkout).await?;
                 session.source(&mirror, commit, &recipe.checkout).await?;
                 match &recipe.snapshot {
