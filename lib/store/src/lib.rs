@@ -117,9 +117,10 @@ impl Db {
             .pragma("temp_store", "memory");
         // An in-memory database exists once per connection, so there it is one connection for everything.
         let readers = if memory { 1 } else { 4 };
+        // The writer's connection first and alone: of two that switch a new file to WAL at once, one is refused without waiting.
+        let connection = if memory { None } else { Some(Box::new(sqlx::ConnectOptions::connect(&options).await?)) };
         let pool =
             SqlitePoolOptions::new().max_connections(readers).min_connections(1).idle_timeout(None).max_lifetime(None).connect_with(options.clone()).await?;
-        let connection = if memory { None } else { Some(Box::new(sqlx::ConnectOptions::connect(&options).await?)) };
         let pool = Pool::Sqlite(pool);
         migrate::run(&pool, migrations).await?;
         let source = match connection {

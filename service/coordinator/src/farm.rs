@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::control::Change;
 use crate::logs::Logs;
 use crate::model::{Action, Assignment, Event, Job, Policy};
 use crate::reverse::{self, Reverse};
-use crate::runner::{self, News, Ready, Surroundings};
+use crate::runner::{self, News, Ready, Reins, Surroundings};
 use crate::shell::Shell;
 use crate::sources::{self, Sources};
 use crate::{load, model};
@@ -71,8 +71,7 @@ impl From<burrow_store::Error> for StartError {
 }
 
 struct Running {
-    stop: CancellationToken,
-    lost: Arc<AtomicBool>,
+    reins: Reins,
     news: mpsc::UnboundedSender<News>,
     task: tokio::task::AbortHandle,
 }
@@ -292,8 +291,8 @@ impl Farm {
                 Action::Start(assignment) => self.start_runner(assignment),
                 Action::Stop { attempt, lost } => match lock(&self.running).get(&attempt) {
                     Some(running) => {
-                        running.lost.store(lost, Ordering::Release);
-                        running.stop.cancel();
+                        running.reins.lost.store(lost, Ordering::Release);
+                        running.reins.stop.cancel();
                     }
                     None if lost => self.salvage(attempt),
                     None => {}
@@ -338,13 +337,13 @@ impl Farm {
     fn start_runner(self: &Arc<Self>, assignment: Assignment) {
         let attempt = assignment.attempt;
         let Some(worker) = lock(&self.workers).get(&assignment.worker).cloned() else { return };
-        let (stop, lost) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
+        let reins = Reins::default();
         let (send, news) = mpsc::unbounded_channel();
         // A cancellation that came while the worker was awaited.
         if self.shell.lock().attempts.get(&attempt).is_some_and(|a| a.cancelled_by.is_some()) {
-            stop.cancel();
+            reins.stop.cancel();
         }
-        let (farm, stop_too, lost_too) = (Arc::clone(self), stop.clone(), Arc::clone(&lost));
+        let (farm, reins_too) = (Arc::clone(self), reins.clone());
         // The entry is made before the task can end and remove it.
         let mut running = lock(&self.running);
         let task = tokio::spawn(async move {
@@ -354,10 +353,10 @@ impl Farm {
                 _ => (None, None),
             };
             let around = Surroundings { shell: Arc::clone(&farm.shell), logs: farm.logs.clone(), memory_bytes, max_processes };
-            runner::run(around, assignment, mirror, worker, &farm.ready, stop_too, lost_too, news).await;
+            runner::run(around, assignment, mirror, worker, &farm.ready, reins_too, news).await;
             lock(&farm.running).remove(&attempt);
         });
-        running.insert(attempt, Running { stop, lost, news: send, task: task.abort_handle() });
+        running.insert(attempt, Running { reins, news: send, task: task.abort_handle() });
     }
 
     /// What operators must know.

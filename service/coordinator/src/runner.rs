@@ -45,6 +45,15 @@ pub(crate) struct Surroundings {
     pub max_processes: Option<u64>,
 }
 
+/// How a runner is stopped from outside.
+#[derive(Clone, Default)]
+pub(crate) struct Reins {
+    /// Cancelled when it must stop.
+    pub(crate) stop: CancellationToken,
+    /// Its end is already recorded: it must not report another.
+    pub(crate) lost: Arc<std::sync::atomic::AtomicBool>,
+}
+
 /// Workers that were prepared ahead of their next build, by name.
 #[derive(Default)]
 pub(crate) struct Ready(Mutex<HashMap<String, Tidy>>);
@@ -126,10 +135,10 @@ pub(crate) async fn run(
     mirror: Result<Mirror, String>,
     worker: burrow_pool::Worker,
     ready: &Ready,
-    stop: CancellationToken,
-    lost: Arc<std::sync::atomic::AtomicBool>,
+    reins: Reins,
     news: mpsc::UnboundedReceiver<News>,
 ) {
+    let Reins { stop, lost } = reins;
     let attempt = assignment.attempt;
     let shell = Arc::clone(&around.shell);
     let tidy = ready.take(&worker.id);
