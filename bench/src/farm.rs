@@ -88,9 +88,10 @@ impl Farm {
         self.process.id()
     }
 
-    /// Process ids of its workers.
+    /// Process ids of its workers. A command that a worker has forked and that does not run its own program yet looks like a worker; it is none.
     pub(crate) fn workers(&self) -> Vec<u32> {
-        procfs::below(&self.dir, "buildlet")
+        let alike = procfs::below(&self.dir, "buildlet");
+        alike.iter().copied().filter(|pid| procfs::parent(*pid).is_none_or(|parent| !alike.contains(&parent))).collect()
     }
 
     /// A connection to its pages.

@@ -75,6 +75,9 @@ enum Measure {
 
 fn main() -> anyhow::Result<()> {
     let Cli { measure, settings } = Cli::parse();
+    if !matches!(measure, Measure::WriteLog { .. } | Measure::Machines { .. }) {
+        settings::leave_nothing_behind()?;
+    }
     match measure {
         Measure::Noop => noop::run(&settings),
         Measure::Latency => latency::run(&settings),

@@ -40,6 +40,12 @@ impl std::ops::Sub for Cpu {
     }
 }
 
+/// The parent of a process; `None` if it is gone.
+pub(crate) fn parent(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// A value of /proc/<pid>/status in kB: `VmRSS`, `VmHWM`, `RssAnon`.
 pub(crate) fn memory_kb(pid: u32, key: &str) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! What can be chosen on the command line for every measure.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -88,7 +89,54 @@ impl Settings {
     }
 }
 
+/// Folders in use, for the case that this program is stopped.
+static SCRATCH: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
 /// A temporary folder with a short name, because sockets live in it.
+///
+/// # Errors
+/// It cannot be made.
 pub(crate) fn scratch() -> anyhow::Result<tempfile::TempDir> {
-    Ok(tempfile::Builder::new().prefix("burrow-bench-").tempdir()?)
+    let dir = tempfile::Builder::new().prefix("burrow-bench-").tempdir()?;
+    SCRATCH.lock().unwrap_or_else(PoisonError::into_inner).push(dir.path().to_owned());
+    Ok(dir)
+}
+
+/// The same in memory, if the system has such a place: where programs are compared and not the disk.
+///
+/// # Errors
+/// It cannot be made.
+pub(crate) fn scratch_in_memory() -> anyhow::Result<tempfile::TempDir> {
+    match tempfile::Builder::new().prefix("burrow-bench-").tempdir_in("/dev/shm") {
+        Ok(dir) => {
+            SCRATCH.lock().unwrap_or_else(PoisonError::into_inner).push(dir.path().to_owned());
+            Ok(dir)
+        }
+        Err(_) => scratch(),
+    }
+}
+
+/// From now on Ctrl-C or SIGTERM ends this program together with everything it started, and removes its folders.
+///
+/// # Errors
+/// Signals cannot be received.
+pub(crate) fn leave_nothing_behind() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else { return };
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            for dir in &*SCRATCH.lock().unwrap_or_else(PoisonError::into_inner) {
+                testkit_harness::process::kill_below(dir);
+                // What cannot be removed is in the temporary folder, where it may be.
+                let _ = std::fs::remove_dir_all(dir);
+            }
+            std::process::exit(130);
+        });
+    });
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! A source tree of 12,000 files (23 MB compressed) to a worker and back, with the classic endpoints that both sides know (`/writetgz`, `/tgz`), beside
-//! the Go project's buildlet; and with Burrow's own `/tree`, whole, and again when the worker has it already.
+//! the Go project's buildlet; and with Burrow's own `/tree`, whole, and verified again for the next build. The work directories are in memory, because
+//! making 12,000 files can cost a file system more than everything else here.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,7 +16,7 @@ use testkit_harness::Process;
 
 use crate::procfs::{Cpu, memory_kb, reset_peak};
 use crate::report::{Bound, Report, median};
-use crate::settings::{Settings, scratch};
+use crate::settings::{Settings, scratch_in_memory};
 
 const FILES: usize = 12_000;
 /// Letters per file that make 23 MB when compressed.
@@ -33,7 +34,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     eprintln!("{FILES} files, {:.1} MB, {:.1} MB compressed", tar.len() as f64 / 1e6, tgz.len() as f64 / 1e6);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let dir = scratch()?;
+        let dir = scratch_in_memory()?;
         let ours = Worker::start(&burrow, &["buildlet"], &dir.path().join("burrow")).await?;
         let theirs = match go {
             Some(go) => Some(Worker::start(go, &[], &dir.path().join("go")).await?),

@@ -327,8 +327,12 @@ impl Farm {
         let farm = Arc::clone(self);
         tokio::spawn(async move {
             match farm.logs.salvage(attempt).await {
-                Ok((Some(hash), bytes)) => farm.shell.write(crate::rows::attempt_log(attempt, &hash, bytes).into(), Vec::new()),
-                Ok((None, _)) => {}
+                Ok(log) => {
+                    let rows = log.hash().map(|hash| crate::rows::attempt_log(attempt, hash, log.length()).into());
+                    if farm.shell.db().commit(rows.unwrap_or_default()).await.is_ok() {
+                        log.publish().await;
+                    }
+                }
                 Err(error) => tracing::warn!(%attempt, %error, "The log of a lost attempt could not be kept."),
             }
         });
@@ -401,6 +405,7 @@ impl Farm {
         }
         self.shell.flush();
         self.shell.db().close().await;
+        self.logs.settle().await;
     }
 
     /// Cancelled when the farm stops.

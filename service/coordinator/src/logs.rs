@@ -1,7 +1,8 @@
-//! Logs of attempts: one growing file each, adopted as a blob when the attempt ends.
+//! Logs of attempts: one growing file each, which becomes a blob after the attempt has ended.
 //!
 //! The writer appends and moves a watched length; each reader owns its cursor and reads the file by itself, so a slow reader costs nobody anything and a
-//! log needs no memory however long it grows. The hash of a finished log (SHA-1 of its bytes, as the dashboard's, `dashboard.md` §2.4) is its permanent name.
+//! log needs no memory however long it grows. The order at the end is: bytes on disk ([`LogWriter::seal`]), then the row that names them, then the move among
+//! the blobs ([`Sealed::publish`]); a crash in between finds the file where the next coordinator looks for it. The hash of a finished log (SHA-1 of its bytes, as the dashboard's, `dashboard.md` §2.4) is its permanent name.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
@@ -9,6 +10,7 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use burrow_blobs::Blobs;
 use burrow_results::model::AttemptId;
@@ -19,6 +21,9 @@ use tokio::sync::watch;
 
 use crate::control::LogReader;
 
+/// Pauses between tries to move a log to its place.
+const AGAIN: Duration = Duration::from_millis(500);
+const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
 /// Pieces that readers get.
 const PIECE: u64 = 256 << 10;
 
@@ -30,6 +35,8 @@ pub struct Logs {
     live: Arc<Mutex<HashMap<AttemptId, Arc<Live>>>>,
     /// Hashes of logs that ended a moment ago, whose rows may not be on disk yet.
     ended: Arc<Mutex<VecDeque<(AttemptId, String)>>>,
+    /// Logs that have ended and are not among the blobs yet, by hash.
+    sealed: Arc<Mutex<HashMap<String, AttemptId>>>,
 }
 
 struct Live {
@@ -50,6 +57,15 @@ pub struct LogWriter {
     length: u64,
 }
 
+/// A log that has ended and is on disk, but not among the blobs yet.
+pub struct Sealed {
+    logs: Logs,
+    attempt: AttemptId,
+    path: PathBuf,
+    hash: Option<String>,
+    length: u64,
+}
+
 /// Name of a finished log among the blobs.
 pub fn key(hash: &str) -> String {
     format!("logs/{}/{hash}", hash.get(..2).unwrap_or("xx"))
@@ -62,7 +78,7 @@ impl Logs {
     /// The folder cannot be made.
     pub fn new(dir: &Path, blobs: Blobs) -> std::io::Result<Logs> {
         std::fs::create_dir_all(dir)?;
-        Ok(Logs { dir: Arc::new(dir.to_owned()), blobs, live: Arc::default(), ended: Arc::default() })
+        Ok(Logs { dir: Arc::new(dir.to_owned()), blobs, live: Arc::default(), ended: Arc::default(), sealed: Arc::default() })
     }
 
     /// Where finished logs are.
@@ -143,13 +159,27 @@ impl Logs {
         entries.flatten().filter_map(|e| e.file_name().to_str()?.strip_suffix(".log")?.parse().ok()).map(AttemptId).collect()
     }
 
-    /// Finishes a log that nobody writes any more: what a lost attempt told is kept like any other log.
+    /// Ends a log that nobody writes any more: what a lost attempt told is kept like any other log.
     ///
     /// # Errors
-    /// The file's or the store's.
-    pub async fn salvage(&self, attempt: AttemptId) -> Result<(Option<String>, u64), burrow_blobs::Error> {
-        let writer = self.writer(attempt, u64::MAX).map_err(|source| burrow_blobs::Error::File { path: self.path(attempt), source })?;
-        writer.finish().await
+    /// The file's.
+    pub async fn salvage(&self, attempt: AttemptId) -> std::io::Result<Sealed> {
+        self.writer(attempt, u64::MAX)?.seal().await
+    }
+
+    /// Moves what has ended among the blobs, once each; for the end of the program, after the rows are on disk. What fails is left for the next start.
+    pub async fn settle(&self) {
+        let sealed: Vec<(String, AttemptId)> = self.sealed().drain().collect();
+        for (hash, attempt) in sealed {
+            // It may have been moved a moment ago.
+            if let Err(error) = self.blobs.adopt(&key(&hash), &self.path(attempt)).await {
+                tracing::debug!(%attempt, %error, "A log stays where it is until the next start.");
+            }
+        }
+    }
+
+    fn sealed(&self) -> std::sync::MutexGuard<'_, HashMap<String, AttemptId>> {
+        self.sealed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// The hash of a log that ended a moment ago.
@@ -160,11 +190,16 @@ impl Logs {
 
     /// A reader of what a cut-off attempt left, or of a log whose runner has not started again yet.
     pub fn leftover(&self, attempt: AttemptId, offset: u64) -> Option<Box<dyn LogReader>> {
+        self.left_file(attempt, offset).map(|(_, reader)| reader)
+    }
+
+    fn left_file(&self, attempt: AttemptId, offset: u64) -> Option<(u64, Box<dyn LogReader>)> {
         let file = File::open(self.path(attempt)).ok()?;
         let length = file.metadata().ok()?.len();
         let live = Arc::new(Live { file, length: watch::channel(length).0, finished: watch::channel(true).0 });
-        let (length, finished) = (live.length.subscribe(), live.finished.subscribe());
-        Some(Box::new(LiveReader { live, length, finished, offset, follow: false }))
+        let (watched, finished) = (live.length.subscribe(), live.finished.subscribe());
+        let reader = LiveReader { live, length: watched, finished, offset, follow: false };
+        Some((length, Box::new(reader)))
     }
 
     /// A reader of a finished log, and its length; `None` when there is none of that hash.
@@ -173,8 +208,16 @@ impl Logs {
     /// The store's.
     pub async fn finished(&self, hash: &str, offset: u64) -> Result<Option<(u64, Box<dyn LogReader>)>, burrow_blobs::Error> {
         let key = key(hash);
-        let Some(length) = self.blobs.size(&key).await? else { return Ok(None) };
-        Ok(Some((length, Box::new(BlobReader { blobs: self.blobs.clone(), key, offset, length }))))
+        let mut size = self.blobs.size(&key).await?;
+        let sealed = if size.is_none() { self.sealed().get(hash).copied() } else { None };
+        if let Some(attempt) = sealed {
+            if let Some(found) = self.left_file(attempt, offset) {
+                return Ok(Some(found));
+            }
+            // It was published between the two looks.
+            size = self.blobs.size(&key).await?;
+        }
+        Ok(size.map(|length| (length, Box::new(BlobReader { blobs: self.blobs.clone(), key, offset, length }) as Box<dyn LogReader>)))
     }
 }
 
@@ -201,25 +244,61 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Ends the log: it becomes a blob, and its readers come to an end. Returns its hash and length; `None` for an empty log.
+    /// Ends the log: its bytes are on disk when this returns, and its readers come to an end.
     ///
     /// # Errors
-    /// The file's or the store's; the file is then still there.
-    pub async fn finish(self) -> Result<(Option<String>, u64), burrow_blobs::Error> {
-        let hash: String = self.hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
-        let result = if self.length == 0 {
-            let _ = std::fs::remove_file(&self.path);
-            None
-        } else {
-            self.logs.blobs.adopt(&key(&hash), &self.path).await?;
-            let mut ended = self.logs.ended.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            ended.truncate(255);
-            ended.push_front((self.attempt, hash.clone()));
-            Some(hash)
+    /// The file's, which is then still there.
+    pub async fn seal(self) -> std::io::Result<Sealed> {
+        let LogWriter { logs, attempt, path, live, file, hash, length } = self;
+        let hash = match length {
+            0 => None,
+            _ => Some(hash.finalize().iter().map(|b| format!("{b:02x}")).collect::<String>()),
         };
-        self.live.finished.send_replace(true);
+        tokio::task::spawn_blocking(move || file.sync_all()).await.map_err(std::io::Error::other)??;
+        if let Some(hash) = &hash {
+            let mut ended = logs.ended.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            ended.truncate(255);
+            ended.push_front((attempt, hash.clone()));
+            drop(ended);
+            logs.sealed().insert(hash.clone(), attempt);
+        }
+        live.finished.send_replace(true);
+        Ok(Sealed { logs, attempt, path, hash, length })
+    }
+}
+
+impl Sealed {
+    /// The log's name; `None` for an empty one.
+    pub fn hash(&self) -> Option<&str> {
+        self.hash.as_deref()
+    }
+
+    /// Its bytes.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Moves it among the blobs. To be called when the row that names it is on disk. A store that cannot take it is asked again until it can.
+    pub async fn publish(self) {
+        let mut pause = AGAIN;
+        while let Err(error) = self.moved().await {
+            if pause == AGAIN {
+                tracing::warn!(attempt = %self.attempt, %error, "A log cannot be moved to its place yet; it is readable where it is.");
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(AGAIN_AT_MOST);
+        }
+        if let Some(hash) = &self.hash {
+            self.logs.sealed().remove(hash);
+        }
         self.logs.lock().remove(&self.attempt);
-        Ok((result, self.length))
+    }
+
+    async fn moved(&self) -> Result<(), burrow_blobs::Error> {
+        match &self.hash {
+            Some(hash) => self.logs.blobs.adopt(&key(hash), &self.path).await,
+            None => std::fs::remove_file(&self.path).map_err(|source| burrow_blobs::Error::File { path: self.path.clone(), source }),
+        }
     }
 }
 

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use burrow_builders::{ResolvedBuilder, Step, When};
 use burrow_git::{Mirror, Oid};
-use burrow_results::model::{AttemptState, StepKind, StepState};
+use burrow_results::model::{AttemptId, AttemptState, StepKind, StepState};
 use burrow_store::{Statement, sql};
 use protocol_buildlet::ExecRequest;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::Change;
-use crate::logs::{LogWriter, Logs};
+use crate::logs::{LogWriter, Logs, Sealed};
 use crate::model::{Assignment, End, Event};
 use crate::rows;
 use crate::session::{CommandEnd, Failure, Session, Tidy, tidy};
@@ -128,6 +128,11 @@ pub(crate) struct Open {
     pub(crate) detail: String,
 }
 
+/// What the ids of an attempt's executions begin with.
+fn execution_prefix(attempt: AttemptId) -> String {
+    format!("a{attempt}-")
+}
+
 /// Runs an attempt to its end and reports it, unless its loss is already recorded (`lost`).
 pub(crate) async fn run(
     around: Surroundings,
@@ -142,22 +147,34 @@ pub(crate) async fn run(
     let attempt = assignment.attempt;
     let shell = Arc::clone(&around.shell);
     let tidy = ready.take(&worker.id);
-    let end = match begin(around, assignment, mirror, worker.clone(), tidy, stop, news).await {
+    let lost = || lost.load(std::sync::atomic::Ordering::Acquire);
+    let (end, log, session) = match begin(around, assignment, mirror, worker.clone(), tidy, stop, news).await {
         Ok(run) => {
-            let checkout = run.builder.recipe.checkout.clone();
-            let end = run.drive().await;
+            let (checkout, session) = (run.builder.recipe.checkout.clone(), Arc::clone(&run.session));
+            let (end, log) = run.drive().await;
             // Before the end is told: whoever gets the worker next finds it here.
-            if worker.modern && !lost.load(std::sync::atomic::Ordering::Acquire) {
+            if worker.modern && !lost() {
                 ready.put(&worker, &checkout);
             }
-            end
+            (end, log, Some(session))
         }
-        Err(message) => End { state: AttemptState::InfraFailed, flaky: false, log_hash: None, log_bytes: 0, message },
+        Err(message) => (End { state: AttemptState::InfraFailed, flaky: false, log_hash: None, log_bytes: 0, message }, None, None),
     };
-    if !lost.load(std::sync::atomic::Ordering::Acquire) {
-        shell.tell(Event::Ended { attempt, end });
+    let recorded = if !lost() {
+        shell.ask(Event::Ended { attempt, end }).await.is_some()
     } else if let Some(hash) = &end.log_hash {
-        shell.write(rows::attempt_log(attempt, hash, end.log_bytes as u64).into(), Vec::new());
+        shell.db().commit(rows::attempt_log(attempt, hash, end.log_bytes as u64).into()).await.is_ok()
+    } else {
+        true
+    };
+    // Only now: a coordinator that is killed before the end is on disk leaves an attempt that goes on, and it finds its log and its commands again.
+    if recorded {
+        if let Some(session) = session {
+            session.forget();
+        }
+        if let Some(log) = log {
+            log.publish().await;
+        }
     }
 }
 
@@ -209,7 +226,7 @@ async fn known_steps(shell: &Shell, assignment: &Assignment) -> Result<BTreeMap<
 }
 
 impl Run {
-    async fn drive(mut self) -> End {
+    async fn drive(mut self) -> (End, Option<Sealed>) {
         let result = match self.builder.recipe.timeout {
             Some(limit) => match tokio::time::timeout(self.builder.scaled(limit), self.all()).await {
                 Ok(result) => result,
@@ -217,7 +234,6 @@ impl Run {
             },
             None => self.all().await,
         };
-        self.session.forget();
         let (state, message) = match result {
             Ok(()) => (AttemptState::Passed, String::new()),
             Err(Stop::Verdict(state, message)) => (state, message),
@@ -231,19 +247,16 @@ impl Run {
             _ => format!("\n{}: {message}.\n", state.word().replace('_', " ")),
         };
         let _ = Sink::Log(&mut self.log).append(last.as_bytes(), &CancellationToken::new()).await;
-        let (log_hash, log_bytes) = match self.log.finish().await {
-            Ok((hash, bytes)) => (hash, bytes as i64),
-            Err(error) => {
-                return End {
-                    state: AttemptState::InfraFailed,
-                    flaky: false,
-                    log_hash: None,
-                    log_bytes: 0,
-                    message: format!("the log could not be stored: {error}"),
-                };
+        match self.log.seal().await {
+            Ok(log) => {
+                let (log_hash, log_bytes) = (log.hash().map(str::to_owned), log.length() as i64);
+                (End { state, flaky: self.flaky, log_hash, log_bytes, message }, Some(log))
             }
-        };
-        End { state, flaky: self.flaky, log_hash, log_bytes, message }
+            Err(error) => {
+                let message = format!("the log could not be stored: {error}");
+                (End { state: AttemptState::InfraFailed, flaky: false, log_hash: None, log_bytes: 0, message }, None)
+            }
+        }
     }
 
     async fn all(&mut self) -> Result<(), Stop> {
@@ -316,6 +329,10 @@ impl Run {
         }
         let open = self.open(index, "source".into(), StepKind::Source, self.session.worker().to_owned(), String::new(), resumed.map(|s| s.started_ms));
         let result = async {
+            // Rows may be a moment behind the worker: with a command of this attempt there, its source is there too.
+            if self.assignment.resume && self.session.knows(&execution_prefix(self.assignment.attempt)).await? {
+                return Ok("kept");
+            }
             self.session.prepare(&checkout).await?;
             self.session.source(&self.mirror, self.commit, &checkout).await
         };
@@ -426,7 +443,7 @@ impl Run {
             kind,
             started_ms: since.filter(|s| *s > 0).unwrap_or_else(|| self.around.shell.now_ms()),
             log_start: self.log.length() as i64,
-            execution: format!("a{attempt}-{index}"),
+            execution: format!("{}{index}", execution_prefix(attempt)),
             worker,
             detail,
         };

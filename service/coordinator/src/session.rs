@@ -293,6 +293,18 @@ impl Session {
         }
     }
 
+    /// Whether the worker knows an execution whose id begins so.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub(crate) async fn knows(&self, prefix: &str) -> Result<bool, Failure> {
+        if !self.worker.modern {
+            return Ok(false);
+        }
+        let client = &self.worker.client;
+        Ok(self.patiently(|| client.executions()).await?.iter().any(|execution| execution.id.starts_with(prefix)))
+    }
+
     /// Forgets the executions of this session, in the background; nobody will ask for them again.
     pub(crate) fn forget(&self) {
         let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
