@@ -1,5 +1,6 @@
 //! The client itself: a few idle connections, limits, and the way a request is sent.
 
+use protocol_buildlet::INSTANCE_HEADER;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,6 +41,8 @@ const MAX_JSON: usize = 64 << 20;
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
+    /// The start of the worker that requests are meant for.
+    instance: Option<HeaderValue>,
 }
 
 struct Shared {
@@ -134,7 +137,7 @@ impl Ask {
         self
     }
 
-    fn request(&self, body: Body, authorization: Option<&HeaderValue>) -> Result<Request<Body>, Error> {
+    fn request(&self, body: Body, authorization: Option<&HeaderValue>, instance: Option<&HeaderValue>) -> Result<Request<Body>, Error> {
         let mut request = Request::builder()
             .method(self.method.clone())
             .uri(self.target.as_str())
@@ -142,6 +145,9 @@ impl Ask {
             .header(HOST, HeaderValue::from_static("buildlet"));
         if let Some(value) = authorization {
             request = request.header(AUTHORIZATION, value.clone());
+        }
+        if let Some(value) = instance {
+            request = request.header(INSTANCE_HEADER, value.clone());
         }
         if let Some(value) = self.content_type {
             request = request.header(CONTENT_TYPE, HeaderValue::from_static(value));
@@ -185,7 +191,14 @@ impl Client {
             value.set_sensitive(true);
             Some(value)
         });
-        Client { shared: Arc::new(Shared { dial, authorization, idle: Mutex::default() }) }
+        Client { shared: Arc::new(Shared { dial, authorization, idle: Mutex::default() }), instance: None }
+    }
+
+    /// The same client, whose requests are meant for one start of the worker only: a worker that was started anew under the same address refuses them with 412,
+    /// so that nothing is done twice by asking again.
+    #[must_use]
+    pub fn pinned(&self, instance: &str) -> Client {
+        Client { shared: Arc::clone(&self.shared), instance: HeaderValue::from_str(instance).ok() }
     }
 
     /// Closes all idle connections: the next request opens a new one. For a worker that came back, or one whose connections hang.
@@ -241,7 +254,7 @@ impl Client {
 
     async fn send_unlimited(&self, ask: &Ask, body: Body) -> Result<(Response<Incoming>, Lease), Error> {
         let mut again = ask.repeatable.then(|| body.repeat()).flatten();
-        let mut request = ask.request(body, self.shared.authorization.as_ref())?;
+        let mut request = ask.request(body, self.shared.authorization.as_ref(), self.instance.as_ref())?;
         loop {
             let (mut lease, kept) = match self.kept() {
                 Some(lease) => (lease, true),
@@ -265,7 +278,7 @@ impl Client {
                         (Some(unsent), _) => unsent,
                         (None, Some(body)) => {
                             self.forget_idle();
-                            ask.request(body, self.shared.authorization.as_ref())?
+                            ask.request(body, self.shared.authorization.as_ref(), self.instance.as_ref())?
                         }
                         (None, None) => {
                             return Err(Error::transport(ask.doing, error.into_error()));

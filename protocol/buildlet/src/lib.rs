@@ -42,6 +42,9 @@ pub const PROCESS_STATE_TRAILER: &str = "Process-State";
 /// The header that tells from which byte an output answer starts.
 pub const OUTPUT_OFFSET_HEADER: &str = "X-Output-Offset";
 
+/// The header that says for which start of the worker a request is meant; another start refuses it with 412 (docs/worker-protocol.md).
+pub const INSTANCE_HEADER: &str = "X-Burrow-Instance";
+
 /// The tar entry that lists the paths which `POST /tree` removes first, separated by NUL bytes.
 pub const TREE_DELETE_ENTRY: &str = ".burrow-delete";
 

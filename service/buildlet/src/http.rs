@@ -78,6 +78,11 @@ async fn route(worker: &Arc<Worker>, password: Option<&Secret>, request: Request
     {
         return error(StatusCode::FORBIDDEN, "invalid password");
     }
+    // A client that asks again must not reach a worker that was started anew: what it asks for was meant for the other one.
+    let meant = head.headers.get(protocol_buildlet::INSTANCE_HEADER);
+    if meant.is_some_and(|instance| instance.as_bytes() != worker.instance.as_bytes()) {
+        return json_error(StatusCode::PRECONDITION_FAILED, "the worker was started anew; ask GET /status for its instance");
+    }
     let wrong = |needed: &str| error(StatusCode::BAD_REQUEST, format!("requires {needed} method"));
     match head.uri.path() {
         "/status" if *method == Method::GET => {

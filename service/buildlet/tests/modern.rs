@@ -46,6 +46,21 @@ fn an_execution_is_started_once_and_its_end_can_be_asked_for_again() {
 }
 
 #[test]
+fn a_request_that_was_meant_for_another_start_of_the_worker_is_refused() {
+    let server = Server::start();
+    let (_, status) = server.json("GET", "/status", "");
+    let own = status["Burrow"]["instance"].as_str().unwrap().to_owned();
+    let start = |instance: &str| {
+        let header = format!("X-Burrow-Instance: {instance}");
+        server.connect().ask("PUT", "/executions/x?wait_ms=60000", &[&header], sh("echo once >> ran").to_string().as_bytes()).status
+    };
+    assert_eq!(start("0123456789abcdef0123456789abcdef"), 412);
+    assert!(!server.work().join("ran").exists());
+    assert_eq!((start(&own), start(&own)), (201, 200));
+    assert_eq!(std::fs::read_to_string(server.work().join("ran")).unwrap(), "once\n");
+}
+
+#[test]
 fn what_cannot_start_says_why() {
     let server = Server::start();
     for (request, words) in [

@@ -52,12 +52,26 @@ impl CommandEnd {
     }
 }
 
+/// Requests are repeated, so they must not reach another start of the worker: it would do them once more.
+fn pin(worker: &mut Worker) {
+    if worker.modern {
+        worker.client = worker.client.pinned(&worker.instance);
+    }
+}
+
+/// Whether asking again may help. Another start of the worker (412) means that this one is gone: the pool is about to say so, which stops the session.
+fn passing(error: &ClientError) -> bool {
+    error.is_transport() || error.refused_status() == Some(412)
+}
+
 /// What a worker that was prepared ahead of its next build answered: for which source tree, and in which states the trees are. Awaited by that build.
 pub(crate) type Tidy = tokio::task::JoinHandle<Option<(String, BTreeMap<String, TreeState>)>>;
 
 /// Prepares a worker ahead of its next build, in the background: what was waited for between builds is then done while nothing waits.
 pub(crate) fn tidy(worker: &Worker, checkout: &str) -> Tidy {
-    let (client, checkout) = (worker.client.clone(), checkout.to_owned());
+    let mut worker = worker.clone();
+    pin(&mut worker);
+    let (client, checkout) = (worker.client, checkout.to_owned());
     tokio::spawn(async move {
         let prepared = client.prepare(&[&checkout]).await;
         prepared.ok().map(|reply| (checkout, reply.trees))
@@ -78,6 +92,8 @@ pub(crate) struct Session {
 impl Session {
     /// A session with `worker`; everything in it ends with [`Failure::Stopped`] when `stop` is cancelled.
     pub(crate) fn new(worker: Worker, stop: CancellationToken, tidy: Option<Tidy>) -> Session {
+        let mut worker = worker;
+        pin(&mut worker);
         Session { worker, stop, trees: Default::default(), tidy: Mutex::new(tidy), used: Default::default() }
     }
 
@@ -96,7 +112,7 @@ impl Session {
             };
             match result {
                 Ok(value) => return Ok(value),
-                Err(error) if error.is_transport() && self.worker.modern => {
+                Err(error) if passing(&error) && self.worker.modern => {
                     tracing::debug!(worker = %self.worker.id, %error, "The worker could not be reached; trying again.");
                     tokio::select! {
                         () = self.stop.cancelled() => return Err(Failure::Stopped),
@@ -170,8 +186,8 @@ impl Session {
                 }
                 Ok(now) => state = now,
                 // The base is unknown here, or the worker's tree is not what it said: from nothing, then.
-                Err(error) if !error.is_transport() && base.is_some() => state = TreeState::default(),
-                Err(error) if error.is_transport() => {
+                Err(error) if !passing(&error) && base.is_some() => state = TreeState::default(),
+                Err(error) if passing(&error) => {
                     tokio::select! {
                         () = self.stop.cancelled() => return Err(Failure::Stopped),
                         () = tokio::time::sleep(AGAIN) => {}
