@@ -301,7 +301,7 @@ impl Farm {
                     self.ready.take(&worker);
                     let worker = lock(&self.workers).get(&worker).cloned();
                     let told = match (lock(&self.running).get(&attempt), worker) {
-                        (Some(running), Some(worker)) => running.news.send(News::Helper(number, worker)).is_ok(),
+                        (Some(running), Some(worker)) => running.news.send(News::Helper(number, Box::new(worker))).is_ok(),
                         _ => false,
                     };
                     if !told {

@@ -27,7 +27,7 @@ use crate::sink::Sink;
 #[derive(Debug)]
 pub(crate) enum News {
     /// A helper was lent.
-    Helper(u32, burrow_pool::Worker),
+    Helper(u32, Box<burrow_pool::Worker>),
     /// A helper was lost.
     HelperLost(u32),
 }

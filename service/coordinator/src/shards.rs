@@ -205,7 +205,7 @@ impl Phases<'_> {
                 happened = going.next() => happened,
                 news = self.run.news.recv() => {
                     match news {
-                        Some(News::Helper(number, worker)) => going.push(self.set_up(number, worker, main, stop)),
+                        Some(News::Helper(number, worker)) => going.push(self.set_up(number, *worker, main, stop)),
                         Some(News::HelperLost(number)) => {
                             if let Some(stop) = self.helpers.remove(&number) {
                                 stop.cancel();
