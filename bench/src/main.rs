@@ -12,6 +12,7 @@ mod idle;
 mod kill;
 mod latency;
 mod livelog;
+mod maintner;
 mod noop;
 mod procfs;
 mod report;
@@ -57,6 +58,24 @@ enum Measure {
     Scheduler,
     /// Dials through a reverse connection, and bytes per second
     Revdial,
+    /// The corpus: cold load, memory, snapshot, walks, append to 100 followers; beside the reference's library
+    Maintner,
+    /// (for `maintner`) Loads the log of a folder
+    #[command(hide = true)]
+    MaintnerLoad {
+        /// Segments.
+        log: std::path::PathBuf,
+        /// Where a snapshot is written if there is none.
+        snapshot: std::path::PathBuf,
+    },
+    /// (for `maintner`) Opens a snapshot
+    #[command(hide = true)]
+    MaintnerOpen {
+        /// Segments.
+        log: std::path::PathBuf,
+        /// The snapshot.
+        snapshot: std::path::PathBuf,
+    },
     /// (for `kill`) Writes the log of a build
     #[command(hide = true)]
     WriteLog {
@@ -75,7 +94,7 @@ enum Measure {
 
 fn main() -> anyhow::Result<()> {
     let Cli { measure, settings } = Cli::parse();
-    if !matches!(measure, Measure::WriteLog { .. } | Measure::Machines { .. }) {
+    if !matches!(measure, Measure::WriteLog { .. } | Measure::Machines { .. } | Measure::MaintnerLoad { .. } | Measure::MaintnerOpen { .. }) {
         settings::leave_nothing_behind()?;
     }
     match measure {
@@ -89,6 +108,9 @@ fn main() -> anyhow::Result<()> {
         Measure::Tree => tree::run(&settings),
         Measure::Scheduler => scheduler::run(&settings),
         Measure::Revdial => revdial::run(&settings),
+        Measure::Maintner => maintner::run(&settings),
+        Measure::MaintnerLoad { log, snapshot } => maintner::load(&log, &snapshot),
+        Measure::MaintnerOpen { log, snapshot } => maintner::open(&log, &snapshot),
         Measure::WriteLog { journal } => kill::write_log(&journal),
         Measure::Machines { address, count } => idle::machines(&address, count),
     }

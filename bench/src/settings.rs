@@ -15,7 +15,7 @@ pub(crate) struct Settings {
     /// Runs of each side; the median counts
     #[arg(long, global = true, value_name = "N")]
     runs: Option<usize>,
-    /// Something smaller or larger than the usual load (builds of `latency`, kills of `kill`, MiB of `log`, machines of `memory`)
+    /// Something smaller or larger than the usual load (builds of `latency`, kills of `kill`, MiB of `log`, machines of `memory`, 0: only the smallest log of `maintner`)
     #[arg(long, global = true, value_name = "N")]
     pub(crate) load: Option<usize>,
     /// Seed of what is random
@@ -27,6 +27,9 @@ pub(crate) struct Settings {
     /// The Go project's buildlet (go build golang.org/x/build/cmd/buildlet); without it the peer is left out
     #[arg(long, global = true, value_name = "FILE")]
     go_buildlet: Option<PathBuf>,
+    /// A program that loads a log with the Go project's maintner and prints what it took as JSON (see docs/benchmarks.md); without it the peer is left out
+    #[arg(long, global = true, value_name = "FILE")]
+    go_maintner: Option<PathBuf>,
     /// Where raw runs are written [default: bench/runs of the workspace]
     #[arg(long, global = true, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -79,6 +82,11 @@ impl Settings {
                 None
             }
         }
+    }
+
+    /// The program that loads a log with the Go project's library, if it is there.
+    pub(crate) fn go_maintner(&self) -> Option<&Path> {
+        self.go_maintner.as_deref().filter(|path| path.is_file())
     }
 
     /// Folder for raw runs.

@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Build(BuildArgs),
     /// Run the coordinator alone, as a configuration file says
     Coordinator(CoordinatorArgs),
+    /// Keep a project's history of issues, reviews and commits, and serve it
+    Maintnerd(crate::maintnerd::MaintnerdArgs),
     /// Check and explain a configuration
     Config(ConfigArgs),
     /// Enrol, list, drain and revoke machines of a running coordinator

@@ -6,6 +6,7 @@ mod client;
 mod config;
 mod failure;
 mod machine;
+mod maintnerd;
 mod progress;
 mod retrybuilds;
 mod serve;
@@ -44,6 +45,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Build(args) => in_runtime(WORKING, build::run(args)),
         Command::Why(args) => in_runtime(WORKING, why::run(args)),
         Command::Machine(args) => in_runtime(WORKING, machine::run(args)),
+        Command::Maintnerd(args) => in_runtime(SERVING, maintnerd::run(args)),
         Command::Config(args) => config::run(args),
         Command::Retrybuilds(args) => retrybuilds::run(args),
         Command::Buildlet { .. } => Err(Failure::usage("buildlet is started as `burrow buildlet` with nothing before it")),
@@ -51,7 +53,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
 }
 
 /// What is logged unless `RUST_LOG` says otherwise: by those that serve, their own doings; by those that a person waits for, only trouble.
-const SERVING: &str = "warn,burrow=info,burrow_coordinator=info,burrow_pool=info";
+const SERVING: &str = "warn,burrow=info,burrow_coordinator=info,burrow_maintnerd=info,burrow_pool=info";
 const WORKING: &str = "warn";
 
 fn in_runtime(log: &str, work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {

@@ -89,6 +89,43 @@ impl Row {
     }
 }
 
+/// A bar for bytes that come or are read: on a terminal; elsewhere nothing is shown.
+#[derive(Clone)]
+pub(crate) struct Bytes(Option<ProgressBar>);
+
+impl Bytes {
+    /// Begins one; `doing` stands before the bar.
+    pub(crate) fn begin(doing: &'static str) -> Bytes {
+        let bars = std::io::stderr().is_terminal().then(|| BARS.get_or_init(MultiProgress::new));
+        let style = ProgressStyle::with_template("{prefix} [{bar:30}] {bytes} of {total_bytes} {bytes_per_sec} {eta}");
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ");
+        Bytes(bars.map(|bars| bars.add(ProgressBar::new(0)).with_style(style).with_prefix(doing)))
+    }
+
+    /// So many bytes of so many are done.
+    pub(crate) fn at(&self, done: u64, total: u64) {
+        if let Some(bar) = &self.0 {
+            bar.set_length(total.max(done));
+            bar.set_position(done);
+        }
+    }
+
+    /// It is done, and goes away.
+    pub(crate) fn end(&self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Says something beside the result, on standard error, without tearing a bar.
+pub(crate) fn note(text: impl std::fmt::Display) {
+    match BARS.get() {
+        Some(bars) => bars.suspend(|| eprintln!("note: {text}")),
+        None => eprintln!("note: {text}"),
+    }
+}
+
 /// A line of a log without anything that moves the cursor or changes colours.
 pub(crate) fn printable(line: &str) -> String {
     let mut plain = String::with_capacity(line.len());

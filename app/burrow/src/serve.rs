@@ -54,10 +54,10 @@ async fn serve(chosen: Chosen, state: &StateArgs) -> Result<ExitCode, Failure> {
     let Chosen { config, path, what } = chosen;
     let data = data_folder(state, Some(&config));
     let listen = state.listen.clone().or_else(|| config.site.listen.clone()).unwrap_or_else(|| "127.0.0.1:8080".into());
-    let acceptor = config.site.tls.as_ref().map(tls::acceptor).transpose()?;
+    let acceptor = config.site.tls.as_ref().map(|tls| tls::acceptor(tls.cert.as_ref(), tls.key.as_ref(), &[b"http/1.1"])).transpose()?;
     let token = admin_token(&config).await?;
     // Bound before anything is started, so that a port in use leaves nothing behind.
-    let (listener, address) = bind(&listen, acceptor.is_some() && token.is_some()).await?;
+    let (listener, address) = bind(&listen, acceptor.is_some() && token.is_some(), GUARD).await?;
     let access = Access { token_hash: token.as_deref().map(Access::hash), loopback: address.ip().is_loopback() };
 
     let options = Options {
@@ -211,16 +211,18 @@ async fn admin_token(config: &Config) -> Result<Option<String>, Failure> {
     Ok(Some(text.reveal().to_owned()))
 }
 
-/// Listens; beyond this machine only with TLS and a token (`guarded`).
-async fn bind(listen: &str, guarded: bool) -> Result<(TcpListener, SocketAddr), Failure> {
+/// What guards the coordinator.
+const GUARD: &str = "`tls` and `admin_token` in the [site] table of a configuration (see docs/configuration.md)";
+
+/// Listens; beyond this machine only if it is `guarded`: by TLS and a token, which `guard` says how to have.
+pub(crate) async fn bind(listen: &str, guarded: bool, guard: &str) -> Result<(TcpListener, SocketAddr), Failure> {
     let candidates: Vec<SocketAddr> = tokio::net::lookup_host(listen)
         .await
         .map_err(|error| Failure::usage(format!("--listen {listen}: {error}; an address looks like 127.0.0.1:8080")))?
         .collect();
     if !guarded && let Some(open) = candidates.iter().find(|address| !address.ip().is_loopback()) {
         return Err(Failure::usage(format!(
-            "{open} can be reached from other machines: that needs `tls` and `admin_token` in the [site] table of a configuration (see docs/configuration.md). \
-             For this machine alone use --listen 127.0.0.1:{}",
+            "{open} can be reached from other machines: that needs {guard}. For this machine alone use --listen 127.0.0.1:{}",
             open.port()
         )));
     }

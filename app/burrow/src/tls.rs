@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,17 +24,17 @@ pub(crate) struct Listener {
     address: SocketAddr,
 }
 
-/// Certificate chain and key from PEM files.
-pub(crate) fn acceptor(tls: &burrow_site::Tls) -> Result<TlsAcceptor, Failure> {
-    let wrong = |file: &str, error: &dyn std::fmt::Display| Failure::usage(format!("{file}: {error}"));
-    let chain: Vec<_> = CertificateDer::pem_file_iter(&tls.cert).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|error| wrong(&tls.cert, &error))?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| wrong(&tls.key, &error))?;
+/// Certificate chain and key from PEM files; `protocols` are offered in this order.
+pub(crate) fn acceptor(cert: &Path, key: &Path, protocols: &[&[u8]]) -> Result<TlsAcceptor, Failure> {
+    let wrong = |file: &Path, error: &dyn std::fmt::Display| Failure::usage(format!("{}: {error}", file.display()));
+    let chain: Vec<_> = CertificateDer::pem_file_iter(cert).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|error| wrong(cert, &error))?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, &error))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-        .map_err(|error| wrong(&tls.cert, &error))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        .map_err(|error| wrong(cert, &error))?;
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 

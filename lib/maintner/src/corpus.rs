@@ -199,13 +199,13 @@ impl Corpus {
         Ok(())
     }
 
-    /// Says that the bytes from `from` on, which came one by one, are now a file of exactly these bytes: memory that held them is given back. False: there is no
-    /// boundary at `from`, and nothing was done.
+    /// Says that the `len` bytes from place `from` on, which came one by one, are now a file of exactly these bytes: memory that held them is given back. False:
+    /// nothing ends or begins there, and nothing was done.
     ///
     /// # Errors
     /// The file cannot be mapped or is shorter.
-    pub fn settle(&mut self, from: u64, path: &Path) -> Result<bool, FileError> {
-        let done = self.state.log.replace_tail(from, path)?;
+    pub fn settle(&mut self, from: u64, len: u64, path: &Path) -> Result<bool, FileError> {
+        let done = self.state.log.replace(from, len, path)?;
         if done {
             self.publish();
         }

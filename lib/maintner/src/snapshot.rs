@@ -163,13 +163,18 @@ impl Snapshot {
         })
     }
 
-    /// Opens a snapshot of the log with these segments, maps the log's files and takes in what the log has more.
+    /// Opens a snapshot of the log with these segments, maps the log's files and takes in what the log has more. Says, too, how many bytes of the log the
+    /// snapshot covers.
     ///
     /// `digest_of` gives the digest of the first `size` bytes of a segment; it is asked only for segments that have grown since.
     ///
     /// # Errors
     /// [`SnapshotError`]: there is none, or it must not be used.
-    pub fn open(path: &Path, segments: &[(Covered, PathBuf)], digest_of: &dyn Fn(&Path, u64) -> std::io::Result<String>) -> Result<Corpus, SnapshotError> {
+    pub fn open(
+        path: &Path,
+        segments: &[(Covered, PathBuf)],
+        digest_of: &dyn Fn(&Path, u64) -> std::io::Result<String>,
+    ) -> Result<(Corpus, u64), SnapshotError> {
         let file_error = |source| SnapshotError::File { path: path.to_owned(), source };
         let unusable = |what: &str| SnapshotError::Unusable { path: path.to_owned(), what: what.to_owned() };
         let file = File::open(path).map_err(file_error)?;
@@ -228,7 +233,7 @@ impl Snapshot {
         for part in tail {
             corpus.append(&part)?;
         }
-        Ok(corpus)
+        Ok((corpus, header.position))
     }
 }
 

@@ -204,21 +204,23 @@ impl Log {
         Some(at + (bytes.as_ptr() as usize).checked_sub(around.as_ptr() as usize)? as u64)
     }
 
-    /// Replaces what lies from place `from` on by one chunk of the same bytes, as when a segment that grew in memory has become a file.
-    pub(crate) fn replace_tail(&mut self, from: u64, path: &Path) -> Result<bool, FileError> {
+    /// Replaces the `len` bytes from place `from` on by a file of the same bytes, as when a segment that grew in memory has become one. False: chunks do not end
+    /// there.
+    pub(crate) fn replace(&mut self, from: u64, len: u64, path: &Path) -> Result<bool, FileError> {
         let mut kept = Log::new();
-        for chunk in self.chunks().take_while(|chunk| chunk.start < from) {
+        let mut chunks = self.chunks().peekable();
+        while let Some(chunk) = chunks.next_if(|chunk| chunk.start < from) {
             kept.push_chunk(chunk.bytes.clone());
         }
-        if kept.end != from {
+        let behind: Vec<Bytes> = chunks.filter(|chunk| chunk.start >= from + len).map(|chunk| chunk.bytes.clone()).collect();
+        let after: u64 = behind.iter().map(|bytes| bytes.get().len() as u64).sum();
+        if kept.end != from || from + len + after != self.end {
             return Ok(false);
         }
-        kept.push_file(path, 0, self.end - from)?;
-        if kept.end == self.end {
-            *self = kept;
-            return Ok(true);
-        }
-        Ok(false)
+        kept.push_file(path, 0, len)?;
+        behind.into_iter().for_each(|bytes| kept.push_chunk(bytes));
+        *self = kept;
+        Ok(true)
     }
 }
 

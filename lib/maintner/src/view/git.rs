@@ -41,6 +41,11 @@ impl<'a> Git<'a> {
         (0..self.view.state.git.commits.len()).map(move |row| Commit { view: self.view, row })
     }
 
+    /// How many commits there are, with those that are only mentioned.
+    pub fn commit_count(self) -> usize {
+        self.view.state.git.commits.len() as usize
+    }
+
     /// The commit that once was this Mercurial changeset.
     pub fn of_hg(self, hg: &str) -> Option<Commit<'a>> {
         let (log, git) = (&self.view.state.log, &self.view.state.git);

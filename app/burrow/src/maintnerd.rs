@@ -1,0 +1,176 @@
+//! `burrow maintnerd`: the leader of a mutation log.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use burrow_clock::SystemClock;
+use burrow_maintnerd::config::Config;
+use burrow_maintnerd::http::Readers;
+use burrow_maintnerd::leader::{Leader, LeaderError};
+use burrow_maintnerd::{api, pages};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::Failure;
+use crate::serve::{Interrupts, bind};
+use crate::tls;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  burrow maintnerd --data maintner                                   serve the log in ./maintner, as it is
+  burrow maintnerd --watch-gerrit go.googlesource.com/build          and follow a Gerrit project
+  burrow maintnerd --watch-github golang/go --github-token-file token
+  burrow maintnerd --config /etc/burrow/maintnerd.toml
+  burrow maintnerd --data maintner --sync-and-quit                   bring it up to date once, check it, and end
+
+Programs follow the log at http://ADDRESS/logs (`burrow godata --server …`, or any program of the Go project); gRPC is on the same port.
+A log of the reference is taken over with `burrow mutlog convert`. Ctrl-C ends; nothing is lost, then or by kill -9.")]
+pub(crate) struct MaintnerdArgs {
+    /// Configuration file; flags win over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder of the log; begun if it is empty [default: ./.burrow/maintner]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Address; port 0 takes a free one [default: 127.0.0.1:8082]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<String>,
+    /// GitHub repositories to watch, separated by commas
+    #[arg(long, value_name = "OWNER/REPO", value_delimiter = ',')]
+    watch_github: Vec<String>,
+    /// Gerrit projects to watch, separated by commas
+    #[arg(long, value_name = "HOST/PROJECT", value_delimiter = ',')]
+    watch_gerrit: Vec<String>,
+    /// File with a GitHub token, plain or as user:token
+    #[arg(long, value_name = "FILE")]
+    github_token_file: Option<PathBuf>,
+    /// Requests a second to GitHub; 0: as many as it allows [default: 10]
+    #[arg(long, value_name = "N")]
+    github_rate: Option<f64>,
+    /// Address of a pubsubhelper whose events wake the sources
+    #[arg(long, value_name = "URL")]
+    pubsub: Option<String>,
+    /// Read the log, say what is in it, and end
+    #[arg(long)]
+    init_and_quit: bool,
+    /// Bring the log up to date once, check it, and end
+    #[arg(long)]
+    sync_and_quit: bool,
+}
+
+impl From<LeaderError> for Failure {
+    fn from(error: LeaderError) -> Failure {
+        Failure::infrastructure(error)
+    }
+}
+
+fn configuration(args: &MaintnerdArgs) -> Result<Config, Failure> {
+    let mut config = match &args.config {
+        Some(path) => Config::load(path).map_err(Failure::usage)?,
+        None => Config::default(),
+    };
+    config.github.repos.extend(args.watch_github.iter().cloned());
+    config.gerrit.projects.extend(args.watch_gerrit.iter().cloned());
+    config.data = args.data.clone().or(config.data);
+    config.listen = args.listen.clone().or(config.listen);
+    config.pubsub = args.pubsub.clone().or(config.pubsub);
+    config.github.token_file = args.github_token_file.clone().or(config.github.token_file);
+    config.github.rate = args.github_rate.unwrap_or(config.github.rate);
+    config.check().map_err(Failure::usage)?;
+    Ok(config)
+}
+
+pub(crate) async fn run(args: MaintnerdArgs) -> Result<ExitCode, Failure> {
+    let config = configuration(&args)?;
+    let data = config.data.clone().unwrap_or_else(|| ".burrow/maintner".into());
+    let readers = match &config.token_file {
+        None => Readers::everybody(),
+        Some(path) => {
+            let token = std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+            Readers::with_token(token.trim())
+        }
+    };
+    let acceptor = match &config.tls {
+        None => None,
+        Some(files) => Some(tls::acceptor(&files.cert, &files.key, &[b"h2", b"http/1.1"])?),
+    };
+    let listen = config.listen.clone().unwrap_or_else(|| "127.0.0.1:8082".into());
+    let serving = !args.init_and_quit && !args.sync_and_quit;
+    // Bound before the log is read, so that an address in use is known at once.
+    let bound = if serving {
+        Some(bind(&listen, acceptor.is_some() && config.token_file.is_some(), "`tls` and `token_file` in a configuration (see docs/maintner.md)").await?)
+    } else {
+        None
+    };
+
+    let clock = SystemClock::shared();
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let bar = reading_bar();
+    let shown = bar.clone();
+    let leader = Leader::open(&data, Arc::clone(&clock), threads, Arc::new(move |progress| show(&shown, progress))).await?;
+    bar.finish_and_clear();
+    if let Some(torn) = &leader.log().opened().truncated {
+        eprintln!("An unfinished record was taken away from the end of the log, as after a crash: {torn:?}");
+    }
+    let view = leader.view();
+    eprintln!("{}: {} records, {} bytes, {} segments.", data.display(), view.records(), view.position(), leader.log().snapshot().segments.len());
+    let Some((listener, address)) = bound else {
+        leader.close().await;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let shutdown = CancellationToken::new();
+    let site = pages::Site {
+        leader: leader.clone(),
+        rules: config.rules.clone().unwrap_or_else(api::Rules::go),
+        gerrit: None,
+        readers,
+        sources: Arc::new(Vec::new),
+        clock,
+    };
+    let router = pages::router(site, shutdown.clone());
+    let ended = shutdown.clone().cancelled_owned();
+    let scheme = if acceptor.is_some() { "https" } else { "http" };
+    eprintln!("The log is at {scheme}://{address}/logs; status at {scheme}://{address}/. Ctrl-C stops.");
+    let server = match acceptor {
+        None => tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(ended).await }),
+        Some(acceptor) => {
+            let listener = tls::Listener::new(listener, acceptor).map_err(Failure::infrastructure)?;
+            tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(ended).await })
+        }
+    };
+    let mut interrupts = Interrupts::new().map_err(|error| Failure::infrastructure(format!("signals cannot be received: {error}")))?;
+    let mut stopped = leader.stopped();
+    let failure = tokio::select! {
+        _ = interrupts.next() => None,
+        why = stopped.wait_for(Option::is_some) => Some(why.ok().and_then(|why| why.as_ref().map(ToString::to_string)).unwrap_or_default()),
+    };
+    shutdown.cancel();
+    server.abort();
+    leader.close().await;
+    match failure {
+        None => Ok(ExitCode::SUCCESS),
+        Some(why) => Err(Failure::infrastructure(format!("the corpus stopped following the log: {why}"))),
+    }
+}
+
+/// A bar for a person; nothing elsewhere.
+pub(crate) fn reading_bar() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("reading {bar:40} {bytes} of {total_bytes}, {eta} left") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Moves the bar.
+pub(crate) fn show(bar: &ProgressBar, progress: burrow_maintner::Progress) {
+    bar.set_length(progress.total);
+    bar.set_position(progress.done);
+}
