@@ -40,6 +40,6 @@ pub use error::{Cause, Error};
 pub use live::{GetError, GetOptions, Live, get};
 pub use location::{DEFAULT_SERVER, System, default_dir};
 pub use options::{Ask, Bearer, Event, Http, Options, Pause, TokioPause, Watch};
-pub use source::{NewBytes, Source, Update};
+pub use source::{NewBytes, SnapshotFailure, Source, Update};
 pub use sync::{Synced, sync};
 pub use tail::{Tail, TailBytes};

@@ -17,13 +17,15 @@ pub struct GetOptions {
     pub threads: usize,
     /// Whether a snapshot beside the cache is used and written.
     pub snapshot: bool,
+    /// Bytes of log that are read rather than that a snapshot is written anew, or the server asked for its own.
+    pub worth_a_snapshot: u64,
     /// Is told how much of the log has been read into memory; from several threads.
     pub reading: Arc<dyn Fn(burrow_maintner::Progress) + Send + Sync>,
 }
 
 impl Default for GetOptions {
     fn default() -> Self {
-        GetOptions { source: Options::default(), threads: 2, snapshot: true, reading: Arc::new(|_| {}) }
+        GetOptions { source: Options::default(), threads: 2, snapshot: true, worth_a_snapshot: 64 << 20, reading: Arc::new(|_| {}) }
     }
 }
 
@@ -62,9 +64,6 @@ pub struct Live {
     options: GetOptions,
 }
 
-/// A snapshot that lacks more of the log than this is written anew.
-const STALE: u64 = 64 << 20;
-
 /// The name of the snapshot in a cache directory; programs of the Go project pass over it.
 const SNAPSHOT: &str = "corpus.snap";
 
@@ -90,13 +89,20 @@ pub async fn get(server: &str, dir: &Path, options: GetOptions) -> Result<Live, 
     let mut source = Source::open(server, dir, options.source.clone())?;
     let update = source.update().await?;
     let snapshot = dir.join(SNAPSHOT);
+    if options.snapshot && update.offline.is_none() && update.total > options.worth_a_snapshot && !snapshot.exists() {
+        // Whatever goes wrong here, the log is there.
+        match source.snapshot(&snapshot, update.total).await {
+            Ok(_) => {}
+            Err(error) => tracing::info!("the server's snapshot did not arrive: {error}"),
+        }
+    }
     let (corpus, covered) = {
         let (segments, options, snapshot) = (update.segments.clone(), options.clone(), snapshot.clone());
         blocking(move || open(&segments, &options, &snapshot)).await??
     };
     let mut live = Live { source, corpus, segments: update.segments, covered, offline: update.offline, options };
     let missing = live.view().position() - live.covered;
-    if live.options.snapshot && (missing > STALE || live.covered == 0 && missing > 0) {
+    if live.options.snapshot && (missing > live.options.worth_a_snapshot || live.covered == 0 && missing > 0) {
         live.write_snapshot(snapshot);
     }
     Ok(live)

@@ -175,6 +175,14 @@ impl Server {
         Ok(index)
     }
 
+    /// The snapshot beside the log, if this server has one: only Burrow's do.
+    pub(crate) async fn snapshot(&self) -> Result<Option<Response>, Cause> {
+        let url = resolve(&self.url, "snapshot")?;
+        let ask = Ask { url, range: None, bearer: self.options.bearer.clone(), head_limit: Some(HEAD) };
+        let response = self.http.get(&ask).await?;
+        Ok((response.status() == StatusCode::OK).then_some(response))
+    }
+
     fn check(&self, index: &Index) -> Result<(), Cause> {
         let bad = |what: String| Cause::Protocol { url: self.url.clone(), what };
         match index.segments.first() {

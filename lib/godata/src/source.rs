@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use protocol_mutlog::Index;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::cache::prefix_sha224;
 use crate::error::Class;
@@ -30,6 +31,22 @@ pub struct Source {
     known: BTreeMap<u32, Known>,
     /// Whether what was handed out came from the cache alone, and the server must confirm it.
     unconfirmed: bool,
+}
+
+/// A server's snapshot did not arrive.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotFailure {
+    /// The server failed.
+    #[error(transparent)]
+    Server(#[from] Cause),
+    /// It cannot be written down.
+    #[error("{path}: {source}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
 }
 
 /// What has become new.
@@ -96,6 +113,27 @@ impl Source {
     /// The cache.
     pub fn cache(&self) -> &Cache {
         &self.follower.cache
+    }
+
+    /// Brings the server's snapshot of the corpus into the file `to`, if the server offers one; `limit` is the most bytes that it may have. False: it does not.
+    /// The snapshot proves nothing by itself: opening it compares it with the log.
+    ///
+    /// # Errors
+    /// What came is not whole, or the file cannot be written; nothing is left behind.
+    pub async fn snapshot(&self, to: &Path, limit: u64) -> Result<bool, SnapshotFailure> {
+        let Some(mut response) = self.follower.server.snapshot().await? else { return Ok(false) };
+        if response.length().is_none_or(|length| length > limit) {
+            return Ok(false);
+        }
+        let file_error = |source| SnapshotFailure::File { path: to.to_owned(), source };
+        let draft = tempfile::NamedTempFile::with_prefix_in("tempsnap", to.parent().unwrap_or(Path::new("."))).map_err(file_error)?;
+        let mut file = tokio::fs::File::from_std(draft.reopen().map_err(file_error)?);
+        while let Some(piece) = response.chunk().await.map_err(Cause::from)? {
+            file.write_all(&piece).await.map_err(file_error)?;
+        }
+        file.flush().await.map_err(file_error)?;
+        draft.persist(to).map_err(|error| file_error(error.error))?;
+        Ok(true)
     }
 
     /// What was handed out so far: the segments of the last update.

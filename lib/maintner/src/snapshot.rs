@@ -163,6 +163,14 @@ impl Snapshot {
         })
     }
 
+    /// How many bytes of its log a snapshot covers; `None`: it is not one, or of another version.
+    pub fn covers(path: &Path) -> Option<u64> {
+        let file = File::open(path).ok()?;
+        // SAFETY: as in `open`.
+        let map = unsafe { Mmap::map(&file) }.ok()?;
+        header(&map).map(|header| header.position)
+    }
+
     /// Opens a snapshot of the log with these segments, maps the log's files and takes in what the log has more. Says, too, how many bytes of the log the
     /// snapshot covers.
     ///

@@ -109,6 +109,11 @@ impl Leader {
         }
     }
 
+    /// Where the newest snapshot is, if one was written.
+    pub fn snapshot_file(&self) -> PathBuf {
+        self.log.dir().join(SNAPSHOT)
+    }
+
     /// Why the corpus stopped following the log; `None` as long as it does.
     pub fn stopped(&self) -> watch::Receiver<Option<Arc<str>>> {
         self.stopped.clone()

@@ -36,6 +36,7 @@ pub mod leader;
 pub mod log;
 pub mod mirror;
 pub mod pages;
+pub mod poll;
 pub mod restore;
 pub mod status;
 pub mod verify;

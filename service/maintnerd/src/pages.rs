@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
@@ -61,6 +63,7 @@ pub fn router(site: Site, shutdown: CancellationToken) -> Router {
     let private = Router::new()
         .route("/", get(overview))
         .route("/status.json", get(status_json))
+        .route("/snapshot", get(snapshot))
         .route_layer(middleware::from_fn_with_state(pages.clone(), readers_only))
         .with_state(pages);
     let open = Router::new().route("/healthz", get(|| async { "ok" })).route("/assets/{file}", get(assets::serve));
@@ -134,4 +137,21 @@ async fn status_json(State(pages): State<Pages>, headers: HeaderMap) -> Response
         Ok(json) => Rendered::new(Kind::Json, json).not_kept().answer(&headers),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
+}
+
+/// The corpus as a file, for followers that begin: reading it takes a fraction of the time of reading the log. It is named by how much of the log it covers.
+async fn snapshot(State(pages): State<Pages>, headers: HeaderMap) -> Response {
+    let path = pages.site.leader.snapshot_file();
+    let looked = path.clone();
+    let covers = tokio::task::spawn_blocking(move || burrow_maintner::Snapshot::covers(&looked)).await.ok().flatten();
+    let none = || (StatusCode::NOT_FOUND, "no snapshot has been written yet\n").into_response();
+    let (Some(covers), Ok(file)) = (covers, tokio::fs::File::open(&path).await) else { return none() };
+    let Ok(length) = file.metadata().await.map(|metadata| metadata.len()) else { return none() };
+    let tag = format!("\"{covers}\"");
+    if headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+        return (StatusCode::NOT_MODIFIED, [(ETAG, tag)]).into_response();
+    }
+    let body = Body::from_stream(tokio_util::io::ReaderStream::with_capacity(file, 256 << 10));
+    let kind = "application/octet-stream".to_owned();
+    ([(CONTENT_TYPE, kind), (CONTENT_LENGTH, length.to_string()), (ETAG, tag)], body).into_response()
 }

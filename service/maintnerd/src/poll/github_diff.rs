@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use burrow_github as github;
 use burrow_maintner as corpus;
 use protocol_mutlog::schema::{
-    BoolChange, GithubCommit, GithubDismissedReviewEvent, GithubIssueCommentMutation, GithubIssueEvent, GithubIssueMutation, GithubIssueSyncStatus, GithubLabel,
-    GithubMilestone, GithubMutation, GithubReview, GithubTeam, GithubUser, StringChange, Timestamp,
+    BoolChange, GithubCommit, GithubDismissedReviewEvent, GithubIssueCommentMutation, GithubIssueEvent, GithubIssueMutation, GithubIssueSyncStatus,
+    GithubLabel, GithubMilestone, GithubMutation, GithubReview, GithubTeam, GithubUser, StringChange, Timestamp,
 };
 use protocol_mutlog::wire::{put_bytes, put_varint};
 
@@ -128,11 +128,11 @@ pub fn whole(name: &Name, known: Option<corpus::Issue<'_>>, seen: &github::Issue
     to.comment = parts.comments.items.iter().filter_map(|comment| comment_of(known, comment)).collect();
     to.event = parts.events.items.iter().filter(|event| event.id != 0 && known.is_none_or(|issue| !issue.has_event_id(event.id))).map(event_of).collect();
     to.review = parts.reviews.iter().flat_map(|reviews| &reviews.items).filter_map(|review| review_of(known, review)).collect();
-    let gone = deleted_comments(known, &parts.comments);
+    let gone = deleted_comments(known, &parts.comments, reported);
     if !gone.is_empty() {
         to.unknown = deleted_field(&gone);
     }
-    changed |= !to.comment.is_empty() || !to.event.is_empty() || !to.review.is_empty() || gone.iter().any(|id| !reported.contains(id));
+    changed |= !to.comment.is_empty() || !to.event.is_empty() || !to.review.is_empty() || !gone.is_empty();
     // A mutation that says nothing but "still complete" is written once: when the log does not say so yet.
     let updated = seen.updated;
     let late = |known_date: Option<corpus::Time>, date: github::Time| known_date.map(time_of) <= updated && Some(date) > updated;
@@ -147,11 +147,11 @@ pub fn whole(name: &Name, known: Option<corpus::Issue<'_>>, seen: &github::Issue
     changed.then_some(to)
 }
 
-/// Comments that are known, and lacking in a list that has everything.
-pub fn deleted_comments(known: Option<corpus::Issue<'_>>, listed: &Listed<github::Comment>) -> Vec<i64> {
+/// Comments that are known, not reported as deleted, and lacking in a list that has everything.
+pub fn deleted_comments(known: Option<corpus::Issue<'_>>, listed: &Listed<github::Comment>, reported: &BTreeSet<i64>) -> Vec<i64> {
     let Some(known) = known.filter(|_| listed.whole) else { return Vec::new() };
     let there: BTreeSet<i64> = listed.items.iter().map(|comment| comment.id).collect();
-    let mut gone: Vec<i64> = known.comments().map(corpus::Comment::id).filter(|id| !there.contains(id)).collect();
+    let mut gone: Vec<i64> = known.comments().map(corpus::Comment::id).filter(|id| !there.contains(id) && !reported.contains(id)).collect();
     gone.sort_unstable();
     gone
 }
