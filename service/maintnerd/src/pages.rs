@@ -95,6 +95,18 @@ impl Overview<'_> {
         i64::try_from(self.status.bytes).unwrap_or(i64::MAX)
     }
 
+    /// The beginning of a digest: enough to compare by eye.
+    fn short<'s>(&self, current: &'s crate::status::Current) -> &'s str {
+        current.sha224.get(..12).unwrap_or(&current.sha224)
+    }
+
+    /// A number with thin spaces between thousands.
+    fn grouped(&self, number: impl ToString) -> String {
+        let digits = number.to_string();
+        let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
+        groups.join("\u{2009}")
+    }
+
     fn current_bytes(&self) -> i64 {
         self.status.current.as_ref().and_then(|current| i64::try_from(current.size).ok()).unwrap_or_default()
     }

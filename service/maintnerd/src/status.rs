@@ -101,7 +101,8 @@ impl Status {
             segments: state.segments.len(),
             current: state.current().map(|segment| Current { number: segment.number, size: segment.size, sha224: segment.sha224.to_string() }),
             records: view.records(),
-            waiting: leader.log().watchers(),
+            // The corpus of the leader waits, too; it is no follower.
+            waiting: leader.log().watchers().saturating_sub(1),
             counts: Counts::of(&view),
             checked: (scrub.checked, scrub.segments),
             trouble,
