@@ -21,6 +21,8 @@ use crate::settings::{Settings, scratch};
 
 /// Commits that the builds take turns with.
 const COMMITS: usize = 40;
+/// Builds that go from one end of the history to the other.
+const FAR: usize = 21;
 /// A side that takes longer for a build has failed.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -38,13 +40,14 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     let repository = Repository::create(&dir.path().join("repo.git"), COMMITS)?;
     repository.push(COMMITS)?;
     let mut peer = venv.map(|venv| Buildbot::start(venv, &dir.path().join("buildbot"), &repository.dir, 1)).transpose()?;
-    let (mut p50, mut p99, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut p50, mut p99, mut far, mut theirs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for run in 0..runs {
         let data = dir.path().join(format!("burrow-{run}"));
-        let times = ours(&repository, &data, worker.clone(), builds)?;
+        let (times, jumps) = ours(&repository, &data, worker.clone(), builds)?;
         p50.push(quantile(&times, 0.5));
         p99.push(quantile(&times, 0.99));
-        report.run(json!({"side": "burrow", "builds": builds, "p50_ms": quantile(&times, 0.5), "p90_ms": quantile(&times, 0.9), "p99_ms": quantile(&times, 0.99), "worst_ms": quantile(&times, 1.0)}));
+        far.push(quantile(&jumps, 0.5));
+        report.run(json!({"side": "burrow", "builds": builds, "p50_ms": quantile(&times, 0.5), "p90_ms": quantile(&times, 0.9), "p99_ms": quantile(&times, 0.99), "worst_ms": quantile(&times, 1.0), "far_ms": quantile(&jumps, 0.5)}));
         if let Some(peer) = &mut peer {
             let mut times = Vec::new();
             for build in 0..24 {
@@ -62,22 +65,31 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     let peer = |part| (!theirs.is_empty()).then(|| quantile(&theirs, part));
     report.line("one build, p50", "ms", median(&p50), peer(0.5), Bound::AtMost(15.0));
     report.line("one build, p99", "ms", median(&p99), peer(0.99), Bound::AtMost(60.0));
+    report.line("one build of a commit 39 commits away, p50", "ms", median(&far), None, Bound::None);
     report.finish(settings)
 }
 
-fn ours(repository: &Repository, data: &Path, worker: Vec<OsString>, builds: usize) -> anyhow::Result<Vec<f64>> {
+/// The commits that builds are of: there and back again, so that each is the neighbour of the one before, as in a history that grows.
+fn neighbour(build: usize) -> usize {
+    let turn = 2 * (COMMITS - 1);
+    let at = build % turn;
+    at.min(turn - at)
+}
+
+/// Milliseconds of builds of neighbouring commits, and of builds of commits as far from each other as there are.
+fn ours(repository: &Repository, data: &Path, worker: Vec<OsString>, builds: usize) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
     let recipe = Recipe { workers: 1, builders: 1, run: "[\"true\"]", poll: "10m" };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let farm = start(&recipe, repository, data, worker).await?;
         let control = farm.control();
-        let mut times = Vec::new();
-        // The first builds send the whole tree and warm the caches of all programs.
-        for build in 0..builds + 10 {
+        let (mut times, mut jumps) = (Vec::new(), Vec::new());
+        // The first builds send the whole tree and warm the caches of all programs; the last ones go from one end of the history to the other.
+        for build in 0..builds + 10 + FAR {
             let mut changes = control.changes();
             let request = Submit {
                 repo: "bench".into(),
-                revision: repository.commits.get(build % COMMITS).context("no commit")?.clone(),
+                revision: repository.commits.get(if build < builds + 10 { neighbour(build) } else { build % 2 * (COMMITS - 1) }).context("no commit")?.clone(),
                 builder: "b1".into(),
                 class: Class::Interactive,
                 actor: "bench".into(),
@@ -97,12 +109,16 @@ fn ours(repository: &Repository, data: &Path, worker: Vec<OsString>, builds: usi
             });
             let state = state.await??;
             anyhow::ensure!(state == BuildState::Passed, "build {id} ended as {}", state.word());
-            if build >= 10 {
-                times.push(begin.elapsed().as_secs_f64() * 1000.0);
+            let took = begin.elapsed().as_secs_f64() * 1000.0;
+            // The first of the far ones begins wherever the others ended.
+            if build > builds + 10 {
+                jumps.push(took);
+            } else if (10..builds + 10).contains(&build) {
+                times.push(took);
             }
         }
         farm.stop(true).await;
-        Ok(times)
+        Ok((times, jumps))
     })
 }
 

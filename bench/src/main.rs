@@ -11,6 +11,7 @@ mod http;
 mod idle;
 mod kill;
 mod latency;
+mod leaderkill;
 mod livelog;
 mod maintner;
 mod noop;
@@ -60,6 +61,8 @@ enum Measure {
     Revdial,
     /// The corpus: cold load, memory, snapshot, walks, append to 100 followers; beside the reference's library
     Maintner,
+    /// kill -9 of maintnerd while it reads a Gerrit: nothing shown is lost, no follower is broken
+    MaintnerdKill,
     /// (for `maintner`) Loads the log of a folder
     #[command(hide = true)]
     MaintnerLoad {
@@ -109,6 +112,7 @@ fn main() -> anyhow::Result<()> {
         Measure::Scheduler => scheduler::run(&settings),
         Measure::Revdial => revdial::run(&settings),
         Measure::Maintner => maintner::run(&settings),
+        Measure::MaintnerdKill => leaderkill::run(&settings),
         Measure::MaintnerLoad { log, snapshot } => maintner::load(&log, &snapshot),
         Measure::MaintnerOpen { log, snapshot } => maintner::open(&log, &snapshot),
         Measure::WriteLog { journal } => kill::write_log(&journal),

@@ -15,7 +15,7 @@ pub(crate) struct Settings {
     /// Runs of each side; the median counts
     #[arg(long, global = true, value_name = "N")]
     runs: Option<usize>,
-    /// Something smaller or larger than the usual load (builds of `latency`, kills of `kill`, MiB of `log`, machines of `memory`, 0: only the smallest log of `maintner`)
+    /// Something smaller or larger than the usual load (builds of `latency`, kills of `kill` and `maintnerd-kill`, MiB of `log`, machines of `memory`, 0: only the smallest log of `maintner`)
     #[arg(long, global = true, value_name = "N")]
     pub(crate) load: Option<usize>,
     /// Seed of what is random

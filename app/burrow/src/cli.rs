@@ -39,6 +39,10 @@ pub(crate) enum Command {
     Why(WhyArgs),
     /// Build failures again, chosen by builder, commit, log or flakiness
     Retrybuilds(RetrybuildsArgs),
+    /// Ask a maintner log: issues, changes, commits, numbers; follow a maintnerd
+    Godata(crate::godata::args::GodataArgs),
+    /// Make, convert, verify and read mutation logs on this disk
+    Mutlog(crate::mutlog::MutlogArgs),
     /// Run the worker (the same program as `buildlet`)
     #[command(hide = true, disable_help_flag = true)]
     Buildlet {

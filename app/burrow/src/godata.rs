@@ -14,24 +14,19 @@ pub(crate) mod source;
 mod stats;
 mod sync;
 mod watch;
-mod when;
+pub(crate) mod when;
 mod which;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use burrow_clock::{Clock as _, SystemClock};
 
 use crate::failure::Failure;
-use crate::mutlog;
 use args::{GodataArgs, GodataCommand};
 use output::{Out, Stop};
 
 /// What is logged: trouble, but not that the server cannot be reached, which is said in other words.
 pub(crate) const LOGGED: &str = "warn,burrow_godata::source=error";
-
-/// How long the end may take: a snapshot for the next time is written while the answer is printed, and seconds later on a slow disk.
-pub(crate) const LINGER: Duration = Duration::from_secs(60);
 
 /// Answers one question.
 pub(crate) async fn run(args: GodataArgs) -> Result<ExitCode, Failure> {
@@ -56,11 +51,11 @@ async fn answer(args: GodataArgs) -> Result<ExitCode, Stop> {
                 GodataCommand::Dump(wanted) => dump::run(&loaded.view, wanted, &mut out)?,
                 GodataCommand::Sync | GodataCommand::Watch { .. } => {}
             }
+            out.finish()?;
+            loaded.end().await;
+            return Ok(ExitCode::SUCCESS);
         }
     }
     out.finish()?;
     Ok(ExitCode::SUCCESS)
 }
-
-/// The `mutation` part of a record as JSON, and a line about it: shared with `burrow mutlog cat`.
-use mutlog::mutation;

@@ -5,8 +5,10 @@ mod cli;
 mod client;
 mod config;
 mod failure;
+mod godata;
 mod machine;
 mod maintnerd;
+mod mutlog;
 mod progress;
 mod retrybuilds;
 mod serve;
@@ -48,6 +50,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Maintnerd(args) => in_runtime(SERVING, maintnerd::run(args)),
         Command::Config(args) => config::run(args),
         Command::Retrybuilds(args) => retrybuilds::run(args),
+        Command::Godata(args) => in_runtime(godata::LOGGED, godata::run(args)),
+        Command::Mutlog(args) => mutlog::run(args),
         Command::Buildlet { .. } => Err(Failure::usage("buildlet is started as `burrow buildlet` with nothing before it")),
     }
 }

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use burrow_clock::SystemClock;
+use burrow_clock::{SharedClock, SystemClock};
 use burrow_maintnerd::config::Config;
 use burrow_maintnerd::http::Readers;
 use burrow_maintnerd::leader::{Leader, LeaderError};
-use burrow_maintnerd::{api, pages};
+use burrow_maintnerd::mirror::Mirror;
+use burrow_maintnerd::poll::Pollers;
+use burrow_maintnerd::{api, pages, poll};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
@@ -27,7 +29,7 @@ Examples:
   burrow maintnerd --config /etc/burrow/maintnerd.toml
   burrow maintnerd --data maintner --sync-and-quit                   bring it up to date once, check it, and end
 
-Programs follow the log at http://ADDRESS/logs (`burrow godata --server …`, or any program of the Go project); gRPC is on the same port.
+Programs follow the log at http://ADDRESS/logs (`burrow godata --server http://ADDRESS`, or any program of the Go project); gRPC is on the same port.
 A log of the reference is taken over with `burrow mutlog convert`. Ctrl-C ends; nothing is lost, then or by kill -9.")]
 pub(crate) struct MaintnerdArgs {
     /// Configuration file; flags win over it
@@ -50,7 +52,7 @@ pub(crate) struct MaintnerdArgs {
     github_token_file: Option<PathBuf>,
     /// Requests a second to GitHub; 0: as many as it allows [default: 10]
     #[arg(long, value_name = "N")]
-    github_rate: Option<f64>,
+    github_rate: Option<u32>,
     /// Address of a pubsubhelper whose events wake the sources
     #[arg(long, value_name = "URL")]
     pubsub: Option<String>,
@@ -118,17 +120,29 @@ pub(crate) async fn run(args: MaintnerdArgs) -> Result<ExitCode, Failure> {
     }
     let view = leader.view();
     eprintln!("{}: {} records, {} bytes, {} segments.", data.display(), view.records(), view.position(), leader.log().snapshot().segments.len());
+    let sources = config.sources(&data, &clock).map_err(Failure::usage)?;
     let Some((listener, address)) = bound else {
+        let synced = if args.sync_and_quit { poll::sync_once(&leader, &sources, &clock).await } else { Ok(()) };
+        let after = leader.view();
         leader.close().await;
+        synced.map_err(Failure::infrastructure)?;
+        if args.sync_and_quit {
+            eprintln!("Up to date: {} records were written; the corpus is whole.", after.records() - view.records());
+        }
         return Ok(ExitCode::SUCCESS);
     };
+    let pollers = Arc::new(Pollers::start(&leader, &sources, &clock).await);
+    let (stop_copy, copying) = copy(&config, &leader, &clock)?;
     let shutdown = CancellationToken::new();
     let site = pages::Site {
         leader: leader.clone(),
         rules: config.rules.clone().unwrap_or_else(api::Rules::go),
-        gerrit: None,
+        gerrit: config.reviews().map_err(Failure::usage)?,
         readers,
-        sources: Arc::new(Vec::new),
+        sources: {
+            let pollers = Arc::clone(&pollers);
+            Arc::new(move || pollers.status().sources.iter().map(Into::into).collect())
+        },
         clock,
     };
     let router = pages::router(site, shutdown.clone());
@@ -150,11 +164,33 @@ pub(crate) async fn run(args: MaintnerdArgs) -> Result<ExitCode, Failure> {
     };
     shutdown.cancel();
     server.abort();
+    pollers.stop().await;
+    stop_copy.cancel();
+    if tokio::time::timeout(LAST_COPY, copying).await.is_err() {
+        tracing::warn!("the last copy of the log was not finished; the next start goes on with it");
+    }
     leader.close().await;
     match failure {
         None => Ok(ExitCode::SUCCESS),
         Some(why) => Err(Failure::infrastructure(format!("the corpus stopped following the log: {why}"))),
     }
+}
+
+/// How long the end of the program waits for the last copy of the log.
+const LAST_COPY: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Begins to copy the log into an object store, if that is wished.
+fn copy(config: &Config, leader: &Leader, clock: &SharedClock) -> Result<(CancellationToken, tokio::task::JoinHandle<()>), Failure> {
+    let stop = CancellationToken::new();
+    let Some((bucket, every)) = config.bucket().map_err(Failure::usage)? else { return Ok((stop, tokio::spawn(async {}))) };
+    let mirror = Mirror::new(leader.log().clone(), bucket, every, Arc::clone(clock));
+    let ended = stop.clone();
+    let task = tokio::spawn(async move {
+        if let Err(error) = mirror.run(ended).await {
+            tracing::error!("the log is not copied any more: {error}");
+        }
+    });
+    Ok((stop, task))
 }
 
 /// A bar for a person; nothing elsewhere.

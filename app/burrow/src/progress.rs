@@ -102,6 +102,16 @@ impl Bytes {
         Bytes(bars.map(|bars| bars.add(ProgressBar::new(0)).with_style(style).with_prefix(doing)))
     }
 
+    /// The same for work that does not say how far it is.
+    pub(crate) fn waiting(doing: &'static str) -> Bytes {
+        let bar = Bytes::begin(doing);
+        if let Some(bar) = &bar.0 {
+            bar.set_style(ProgressStyle::with_template("{prefix} {spinner} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            bar.enable_steady_tick(Duration::from_millis(120));
+        }
+        bar
+    }
+
     /// So many bytes of so many are done.
     pub(crate) fn at(&self, done: u64, total: u64) {
         if let Some(bar) = &self.0 {

@@ -21,7 +21,7 @@
 mod error;
 mod mirror;
 mod oid;
-mod program;
+pub mod program;
 mod read;
 mod stream;
 mod tree;

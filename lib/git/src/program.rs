@@ -1,4 +1,6 @@
 //! Running the `git` program: clean environment, a time limit, and nothing left behind.
+//!
+//! [`crate::Mirror`] is built on it; other crates use it for what a mirror does not do.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -45,16 +47,34 @@ const REMOVED: &[&str] = &[
 ];
 
 /// What a finished git said.
-pub(crate) struct Output {
-    pub(crate) status: ExitStatus,
-    pub(crate) stdout: Vec<u8>,
-    pub(crate) stderr: String,
+#[derive(Debug)]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it printed.
+    pub stdout: Vec<u8>,
+    /// The end of its messages, on one line.
+    pub stderr: String,
 }
 
-/// Kills the child's whole process group when dropped: git starts transports of its own, and they would live on.
-struct Group {
-    child: Child,
+/// A running git. Its whole process group is killed when this is dropped: git starts transports of its own, and they would live on.
+#[derive(Debug)]
+pub struct Group {
+    /// The leader.
+    pub child: Child,
     pid: Option<rustix::process::Pid>,
+}
+
+impl Group {
+    /// Starts it, as the leader of a group of its own.
+    ///
+    /// # Errors
+    /// [`Error::NoGit`]
+    pub fn start(mut command: Command) -> Result<Group, Error> {
+        let child = command.process_group(0).kill_on_drop(true).spawn().map_err(|error| Error::NoGit(error.to_string()))?;
+        let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+        Ok(Group { child, pid })
+    }
 }
 
 impl Drop for Group {
@@ -66,8 +86,8 @@ impl Drop for Group {
     }
 }
 
-/// Runs `git ARGS` in `dir` and waits for it.
-pub(crate) async fn git<S: AsRef<OsStr>>(dir: &Path, config: &Path, args: &[S], stdin: &[u8], limit: Duration) -> Result<Output, Error> {
+/// `git ARGS` in `dir`, with nothing of the user's environment and settings; `config` is read instead of them. Its standard streams are not set.
+pub fn command<S: AsRef<OsStr>>(dir: &Path, config: &Path, args: &[S]) -> Command {
     let mut command = Command::new("git");
     command
         .args(args)
@@ -81,18 +101,21 @@ pub(crate) async fn git<S: AsRef<OsStr>>(dir: &Path, config: &Path, args: &[S], 
         .env("GIT_CONFIG_GLOBAL", config)
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_OPTIONAL_LOCKS", "0")
-        .env("LC_ALL", "C")
-        .stdin(if stdin.is_empty() { Stdio::null() } else { Stdio::piped() })
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true);
+        .env("LC_ALL", "C");
     for name in REMOVED {
         command.env_remove(name);
     }
-    let child = command.spawn().map_err(|error| Error::NoGit(error.to_string()))?;
-    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-    let mut group = Group { child, pid };
+    command
+}
+
+/// Runs [`command`] and waits for it; when `limit` is over, it is killed with all that it started.
+///
+/// # Errors
+/// [`Error::Timeout`], [`Error::NoGit`]. A git that fails is no error here: see [`Output::status`].
+pub async fn git<S: AsRef<OsStr>>(dir: &Path, config: &Path, args: &[S], stdin: &[u8], limit: Duration) -> Result<Output, Error> {
+    let mut command = command(dir, config, args);
+    command.stdin(if stdin.is_empty() { Stdio::null() } else { Stdio::piped() }).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut group = Group::start(command)?;
     let mut out = group.child.stdout.take();
     let mut err = group.child.stderr.take();
     let mut input = group.child.stdin.take();
@@ -149,7 +172,7 @@ fn tail(stderr: &[u8]) -> String {
 
 /// Sorts a failure of a command that talks to the remote. git has one exit status for all of them, so its words
 /// (in the C locale) have to do.
-pub(crate) fn remote_failure(url: &str, command: &str, output: Output) -> Error {
+pub fn remote_failure(url: &str, command: &str, output: Output) -> Error {
     const GONE: &[&str] = &[
         "does not appear to be a git repository",
         "Repository not found",
@@ -185,7 +208,7 @@ pub(crate) fn remote_failure(url: &str, command: &str, output: Output) -> Error 
 }
 
 /// The address without a password in it.
-pub(crate) fn redact(url: &str) -> String {
+pub fn redact(url: &str) -> String {
     match (url.find("://"), url.find('@')) {
         (Some(scheme), Some(at)) if at > scheme && !url.get(scheme + 3..at).unwrap_or_default().contains('/') => {
             format!("{}***{}", url.get(..scheme + 3).unwrap_or_default(), url.get(at..).unwrap_or_default())

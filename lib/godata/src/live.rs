@@ -62,6 +62,8 @@ pub struct Live {
     covered: u64,
     offline: Option<String>,
     options: GetOptions,
+    /// The snapshot that is being written.
+    writing: Option<tokio::task::JoinHandle<()>>,
 }
 
 /// The name of the snapshot in a cache directory; programs of the Go project pass over it.
@@ -100,7 +102,7 @@ pub async fn get(server: &str, dir: &Path, options: GetOptions) -> Result<Live, 
         let (segments, options, snapshot) = (update.segments.clone(), options.clone(), snapshot.clone());
         blocking(move || open(&segments, &options, &snapshot)).await??
     };
-    let mut live = Live { source, corpus, segments: update.segments, covered, offline: update.offline, options };
+    let mut live = Live { source, corpus, segments: update.segments, covered, offline: update.offline, options, writing: None };
     let missing = live.view().position() - live.covered;
     if live.options.snapshot && (missing > live.options.worth_a_snapshot || live.covered == 0 && missing > 0) {
         live.write_snapshot(snapshot);
@@ -187,10 +189,18 @@ impl Live {
         let view = self.view();
         let covered: Vec<Covered> = self.segments.iter().map(cover).collect();
         self.covered = view.position();
-        tokio::task::spawn_blocking(move || {
+        self.writing = Some(tokio::task::spawn_blocking(move || {
             if let Err(error) = Snapshot::write(&view, &covered, &path) {
                 tracing::warn!("the snapshot was not written: {error}");
             }
-        });
+        }));
+    }
+
+    /// Waits until the snapshot that is being written, if one is, is on disk: before a program ends, or the next start would read the log again.
+    pub async fn snapshot_written(&mut self) {
+        if let Some(writing) = self.writing.take() {
+            // It says itself what goes wrong.
+            let _ = writing.await;
+        }
     }
 }

@@ -1,10 +1,17 @@
 //! What a maintnerd is told: a TOML file, or flags that stand for one.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
+use burrow_clock::SharedClock;
 use serde::Deserialize;
 
+use crate::Bucket;
 use crate::api::Rules;
+use crate::api::trywork::GerritApi;
+use crate::poll::{GerritSource, GitSource, Sources, Timing};
+use crate::reviews::Reviews;
 
 /// The configuration.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -51,27 +58,33 @@ pub struct Github {
     /// File with a token, plain or as `user:token`.
     pub token_file: Option<PathBuf>,
     /// Requests a second, for all repositories together; 0: as many as GitHub allows.
-    pub rate: f64,
+    pub rate: u32,
     /// Address of the interface, for a GitHub of one's own.
     pub url: String,
 }
 
 impl Default for Github {
     fn default() -> Self {
-        Github { repos: Vec::new(), token_file: None, rate: 10.0, url: "https://api.github.com".into() }
+        Github { repos: Vec::new(), token_file: None, rate: 10, url: "https://api.github.com".into() }
     }
 }
 
 /// Gerrit.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Gerrit {
     /// `host/project` of every project to watch.
     pub projects: Vec<String>,
-    /// Where git fetches from, with `{host}` and `{project}` filled in [default: `https://{host}/{project}`].
-    pub git_url: Option<String>,
-    /// Where the REST interface is, with `{host}` filled in.
+    /// Where git fetches from; `{host}` and `{project}` are filled in.
+    pub git_url: String,
+    /// Address of the main project's REST interface, for `GoFindTryWork`; without one that call fails.
     pub rest_url: Option<String>,
+}
+
+impl Default for Gerrit {
+    fn default() -> Self {
+        Gerrit { projects: Vec::new(), git_url: "https://{host}/{project}".into(), rest_url: None }
+    }
 }
 
 /// A plain git repository.
@@ -130,6 +143,14 @@ pub enum ConfigError {
         /// What is wrong and what is allowed.
         message: String,
     },
+    /// A part of the service cannot be made as it says.
+    #[error("{what}: {why}")]
+    Part {
+        /// Which part.
+        what: &'static str,
+        /// Why not.
+        why: String,
+    },
     /// A name is not of the form it must have.
     #[error("{what} {name:?} must be {form}")]
     Name {
@@ -162,7 +183,7 @@ impl Config {
     fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
         toml::from_str(text).map_err(|error| ConfigError::Wrong {
             path: path.to_owned(),
-            line: error.span().and_then(|span| text.get(..span.start)).map_or(1, |before| before.lines().count().max(1)),
+            line: error.span().and_then(|span| text.get(..span.start)).map_or(1, |before| before.matches('\n').count() + 1),
             message: error.message().to_owned(),
         })
     }
@@ -187,6 +208,78 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The sources that it names, with their clients. What they keep lies in the folder of the log.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: a file cannot be read, or an address is none.
+    pub fn sources(&self, data: &Path, clock: &SharedClock) -> Result<Sources, ConfigError> {
+        let part = |what: &'static str| move |error: &dyn std::fmt::Display| ConfigError::Part { what, why: error.to_string() };
+        let github = if self.github.repos.is_empty() {
+            None
+        } else {
+            let wrong = part("github");
+            let token = self.github.token_file.as_deref().map(read_token).transpose()?;
+            let pace = burrow_github::Pace { per_second: self.github.rate, burst: self.github.rate.max(1) };
+            let settings = burrow_github::Settings { base: self.github.url.clone(), token, ..Default::default() };
+            let client = burrow_github::Client::new(settings, burrow_github::Budget::new(pace, Arc::clone(clock)), Arc::clone(clock)).map_err(|e| wrong(&e))?;
+            let repos = self.github.repos.iter().filter_map(|name| name.split_once('/')).map(|(owner, name)| burrow_github::RepoName::new(owner, name));
+            Some((client, repos.collect::<Result<Vec<_>, _>>().map_err(|e| wrong(&e))?))
+        };
+        let gerrit = self.gerrit.projects.iter().filter_map(|name| {
+            let (host, project) = name.split_once('/')?;
+            let url = self.gerrit.git_url.replace("{host}", host).replace("{project}", project);
+            Some(GerritSource { name: name.clone(), url, auth: burrow_gerrit::Auth::None })
+        });
+        let git = self.git.iter().map(|git| GitSource {
+            name: git.name.clone(),
+            url: git.url.clone(),
+            branches: git.branches.clone(),
+            auth: burrow_gerrit::Auth::None,
+        });
+        let wake = match &self.pubsub {
+            None => None,
+            Some(url) => Some((burrow_http_client::Client::new(Default::default()).map_err(|e| part("pubsub")(&e))?, url.trim_end_matches('/').to_owned())),
+        };
+        Ok(Sources { dir: data.to_owned(), github, gerrit: gerrit.collect(), git: git.collect(), wake, timing: Timing::default() })
+    }
+
+    /// Where the log is copied to, and how often what still grows.
+    ///
+    /// # Errors
+    /// [`ConfigError::Part`]: this build does not know such a store, or the folder cannot be used.
+    pub fn bucket(&self) -> Result<Option<(Bucket, Duration)>, ConfigError> {
+        let Some(copy) = &self.copy else { return Ok(None) };
+        let part = |why: String| ConfigError::Part { what: "copy.to", why };
+        let folder = match copy.to.split_once("://") {
+            None => Path::new(&copy.to),
+            Some(("file", folder)) => Path::new(folder),
+            Some(_) => return Err(part(format!("{:?} is not supported by this build; use file:///some/folder", copy.to))),
+        };
+        std::fs::create_dir_all(folder).map_err(|error| part(format!("{}: {error}", folder.display())))?;
+        let store = object_store::local::LocalFileSystem::new_with_prefix(folder).map_err(|error| part(error.to_string()))?;
+        Ok(Some((Bucket::new(Arc::new(store), &copy.prefix), Duration::from_secs(copy.minutes.max(1) * 60))))
+    }
+
+    /// The REST interface of the reviews' server.
+    ///
+    /// # Errors
+    /// [`ConfigError::Part`]: its address is none.
+    pub fn reviews(&self) -> Result<Option<Arc<dyn GerritApi>>, ConfigError> {
+        let Some(base) = &self.gerrit.rest_url else { return Ok(None) };
+        let settings = burrow_gerrit::Settings { base: base.clone(), ..Default::default() };
+        let client = burrow_gerrit::Client::new(settings).map_err(|error| ConfigError::Part { what: "gerrit.rest_url", why: error.to_string() })?;
+        Ok(Some(Arc::new(Reviews(client))))
+    }
+}
+
+/// A token, plain or as `user:token`.
+fn read_token(path: &Path) -> Result<String, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+    let text = text.trim();
+    Ok(text.split_once(':').map_or(text, |(_, token)| token).to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,6 +290,18 @@ mod tests {
         assert!(error.starts_with("m.toml:3: ") && error.contains("repo") && error.contains("repos"), "{error}");
         let error = Config::parse(Path::new("m.toml"), "data = 5\n").unwrap_err().to_string();
         assert!(error.starts_with("m.toml:1: "), "{error}");
+    }
+
+    #[test]
+    fn the_example_in_the_documentation_is_right() {
+        let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/maintner.md")).unwrap();
+        let example = document.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        // With the lines, too, that stand there as a possibility.
+        let all: Vec<&str> = example.lines().map(|line| line.strip_prefix("# ").unwrap_or(line)).collect();
+        let config = Config::parse(Path::new("maintner.toml"), &all.join("\n")).unwrap();
+        config.check().unwrap();
+        assert_eq!((config.github.repos.len(), config.gerrit.projects.len(), config.git.len()), (2, 2, 1));
+        assert!(config.copy.is_some() && config.pubsub.is_some() && config.token_file.is_some());
     }
 
     #[test]

@@ -16,6 +16,7 @@
 mod finder;
 
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -25,6 +26,7 @@ use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::http::{HeaderValue, Method as Verb, Request, Response, StatusCode, Version};
 use burrow_clock::SharedClock;
 use burrow_maintner::View;
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use protocol_maintapi::{
     CONTENT_TYPE as GRPC, DashboardRequest, DashboardResponse, GetRefRequest, GetRefResponse, GoFindTryWorkRequest, GoFindTryWorkResponse, HasAncestorRequest,
@@ -138,11 +140,15 @@ fn refused(error: &DashboardError) -> Status {
     Status::new(code, error.to_string())
 }
 
+fn fault() -> Status {
+    Status::internal("a fault of this program")
+}
+
 /// A fault in `make` is an error of this one answer.
 async fn isolated<T: Send + 'static>(make: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
     tokio::task::spawn_blocking(make).await.map_err(|error| {
         tracing::error!(%error, "An answer was not finished, by a fault of this program or because it ends.");
-        Status::internal("a fault of this program")
+        fault()
     })
 }
 
@@ -163,7 +169,7 @@ impl tower::Service<Request<Body>> for Service {
             }
             let path = request.uri().path();
             Ok(match Method::of_path(path) {
-                Some(method) => service.dispatch(method, request).await,
+                Some(method) => AssertUnwindSafe(service.dispatch(method, request)).catch_unwind().await.unwrap_or_else(|_| fault().into_http()),
                 None => unimplemented(path),
             })
         })

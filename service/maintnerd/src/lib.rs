@@ -38,6 +38,7 @@ pub mod mirror;
 pub mod pages;
 pub mod poll;
 pub mod restore;
+pub mod reviews;
 pub mod status;
 pub mod verify;
 

@@ -2,25 +2,47 @@
 
 use serde::Serialize;
 
-use crate::Leader;
+use crate::{Leader, poll};
 
 /// A source of mutations, as the page shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SourceStatus {
-    /// `github`, `gerrit` or `git`.
-    pub kind: &'static str,
-    /// `owner/repo`, `host/project`, or a name.
-    pub name: String,
-    /// What it does: `polling`, `idle`, `waiting` and so on.
-    pub state: String,
+    /// Which.
+    pub source: String,
+    /// What it does or waits for; empty between rounds.
+    pub doing: String,
     /// When its last round ended, Unix milliseconds.
-    pub last_ms: Option<i64>,
+    pub ended_ms: Option<i64>,
     /// When its next one begins, Unix milliseconds.
     pub next_ms: Option<i64>,
+    /// Rounds that are over.
+    pub rounds: u64,
     /// Mutations it committed since the start.
     pub mutations: u64,
+    /// Why there is nothing to read at present, though that is no fault.
+    pub note: String,
     /// What went wrong in the last round; empty if nothing did.
     pub error: String,
+}
+
+impl From<&poll::SourceStatus> for SourceStatus {
+    fn from(status: &poll::SourceStatus) -> SourceStatus {
+        let (note, error) = match &status.outcome {
+            poll::Outcome::None | poll::Outcome::Good => (String::new(), String::new()),
+            poll::Outcome::Idle(why) => (why.clone(), String::new()),
+            poll::Outcome::Failed(why) => (String::new(), why.clone()),
+        };
+        SourceStatus {
+            source: status.source.to_string(),
+            doing: status.doing.clone().unwrap_or_default(),
+            ended_ms: status.ended,
+            next_ms: status.next,
+            rounds: status.rounds,
+            mutations: status.mutations,
+            note,
+            error,
+        }
+    }
 }
 
 /// Everything.

@@ -17,14 +17,15 @@ Examples:
   burrow godata --log /var/maintner stats             a log on this disk, no network
   burrow godata --server https://ci.example/logs watch
 
-The first call downloads the whole log (Go's: 2 GB and more) into a cache and reads it; later ones bring what is new and start from a snapshot.
-Times are UTC. Exit status: 0 fine (also when nothing matches), 2 wrong arguments, 3 the log cannot be had or read.")]
+The first call downloads the whole log (Go's: 2 GB and more) into a cache and reads it; later
+ones bring what is new and start from a snapshot. Times are UTC.
+Exit status: 0 fine (also when nothing matches), 2 wrong arguments, 3 the log cannot be had or read.")]
 pub(crate) struct GodataArgs {
-    #[command(flatten)]
-    pub(crate) source: SourceArgs,
     /// Answers as lines of JSON, an object a line
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
     #[command(subcommand)]
     pub(crate) command: GodataCommand,
 }
@@ -126,8 +127,8 @@ Examples:
   burrow godata issues --repo golang/go --text 'race detector' --updated-since 30d --comments
   burrow godata issues --repo golang/go --assignee bradfitz --json
 
-Newest first. Names of labels, milestones and people may be written in small letters or capitals. DATE is 2023-01-31, 2023-01-31T08:00:00Z, or
-7d or 12h for so long ago.")]
+Newest first. Names of labels, milestones and people may be written in small letters or capitals.
+DATE is 2023-01-31, 2023-01-31T08:00:00Z, or 7d or 12h for so long ago.")]
 pub(crate) struct IssuesArgs {
     /// Only of this repository, owner/name; may be given several times [default: all]
     #[arg(long = "repo", value_name = "OWNER/NAME")]
@@ -199,8 +200,8 @@ Examples:
   burrow godata changes --hashtag wait-release --branch master --since 90d
   burrow godata changes --references golang/go#7 --status all --json
 
-Newest first. A change is shown when its metadata and a patch set are known. Private changes are marked, and work in progress. DATE is 2023-01-31,
-2023-01-31T08:00:00Z, or 7d or 12h for so long ago.")]
+Newest first. A change is shown when its metadata and a patch set are known. Private changes are
+marked, and work in progress. DATE is 2023-01-31, 2023-01-31T08:00:00Z, or 7d or 12h for so long ago.")]
 pub(crate) struct ChangesArgs {
     /// Only of this project, host/project; may be given several times [default: all]
     #[arg(long = "project", value_name = "HOST/PROJECT")]
@@ -241,11 +242,13 @@ pub(crate) struct ChangesArgs {
 #[command(after_help = "\
 Examples:
   burrow godata commits --project go.googlesource.com/go --limit 20
-  burrow godata commits --project go.googlesource.com/go --branch release-branch.go1.20 --since 2023-02-01 --until 2023-02-28
+  burrow godata commits --project go.googlesource.com/go --branch release-branch.go1.20 --since 90d
+  burrow godata commits --project go.googlesource.com/go --since 2023-02-01 --until 2023-02-28
   burrow godata commits --author rsc@golang.org --path src/cmd/go/ --json
 
-With a project: the history of one branch, newest first, by first parents. Without: every commit in the log, patch sets and metadata of changes
-among them, by time of commit. DATE is 2023-01-31, 2023-01-31T08:00:00Z, or 7d or 12h for so long ago.")]
+With a project: the history of one branch, newest first, by first parents. Without: every commit in
+the log, patch sets and metadata of changes among them, by time of commit.
+DATE is 2023-01-31, 2023-01-31T08:00:00Z, or 7d or 12h for so long ago.")]
 pub(crate) struct CommitsArgs {
     /// The history of this project, host/project
     #[arg(long, value_name = "HOST/PROJECT")]

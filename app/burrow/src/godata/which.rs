@@ -100,7 +100,7 @@ pub(crate) fn repo<'a>(view: &'a View, name: &str) -> Result<Repo<'a>, Failure> 
     });
     found.ok_or_else(|| {
         let known: Vec<String> = view.github().repos().into_iter().map(repo_name).collect();
-        Failure::usage(unknown("repository", "owner/name", name, &known))
+        Failure::usage(unknown("repository (owner/name)", name, &known))
     })
 }
 
@@ -134,7 +134,7 @@ pub(crate) fn project<'a>(view: &'a View, name: &str) -> Result<Project<'a>, Fai
     found.ok_or_else(|| {
         let mut known: Vec<String> = view.gerrit().projects().map(|project| project.name().to_string()).collect();
         known.sort();
-        Failure::usage(unknown("project", "host/project", name, &known))
+        Failure::usage(unknown("project (host/project)", name, &known))
     })
 }
 
@@ -166,13 +166,13 @@ pub(crate) fn change<'a>(view: &'a View, name: &ChangeName) -> Result<Change<'a>
 }
 
 /// A sentence about a name that is not there.
-pub(crate) fn unknown(what: &str, form: &str, name: &str, known: &[String]) -> String {
-    if known.is_empty() {
-        return format!("there is no {what} {name:?}: this log has none at all");
-    }
+pub(crate) fn unknown(what: &str, name: &str, known: &[String]) -> String {
     let near = nearest(name, known).join(", ");
-    let all = known.len();
-    if all <= NEAR { format!("there is no {what} {name:?} (as {form}) in this log; there are {near}") } else { format!("there is no {what} {name:?} (as {form}) in this log; of {all}, the nearest are {near}") }
+    match known.len() {
+        0 => format!("there is no {what} {name:?} in this log, and no other either"),
+        1..=NEAR => format!("there is no {what} {name:?} in this log; there are {near}"),
+        all => format!("there is no {what} {name:?} in this log; nearest of {all} are {near}"),
+    }
 }
 
 /// The names that are most like `name`, the most alike first.
@@ -196,10 +196,17 @@ mod tests {
 
     #[test]
     fn issues_are_named_as_people_see_them() {
-        for text in ["golang/go#7", "https://github.com/golang/go/issues/7", "https://github.com/golang/go/pull/7/files", "https://github.com/golang/go/issues/7#issuecomment-1"] {
+        for text in [
+            "golang/go#7",
+            "https://github.com/golang/go/issues/7",
+            "https://github.com/golang/go/pull/7/files",
+            "https://github.com/golang/go/issues/7#issuecomment-1",
+        ] {
             assert_eq!(text.parse::<IssueName>().map(|name| name.to_string()), Ok("golang/go#7".into()), "{text}");
         }
-        for text in ["", "7", "#7", "go#7", "golang/go", "golang/go#", "golang/go#x", "/#7", "golang/go/x#7", "https://github.com/golang/go", "golang/go#99999999999"] {
+        for text in
+            ["", "7", "#7", "go#7", "golang/go", "golang/go#", "golang/go#x", "/#7", "golang/go/x#7", "https://github.com/golang/go", "golang/go#99999999999"]
+        {
             assert!(text.parse::<IssueName>().is_err(), "{text}");
         }
     }
@@ -232,7 +239,8 @@ mod tests {
 
     #[test]
     fn what_was_meant_comes_first() {
-        let known: Vec<String> = ["go.googlesource.com/arch", "go.googlesource.com/go", "go.googlesource.com/net", "go.googlesource.com/tools"].map(String::from).into();
+        let known: Vec<String> =
+            ["go.googlesource.com/arch", "go.googlesource.com/go", "go.googlesource.com/net", "go.googlesource.com/tools"].map(String::from).into();
         for (typed, meant) in [("net", "net"), ("go.googlesource.com/nets", "net"), ("go.googlesource.com/tool", "tools"), ("googlesource.com/go", "go")] {
             assert_eq!(nearest(typed, &known).first(), Some(&format!("go.googlesource.com/{meant}").as_str()), "{typed}");
         }

@@ -88,6 +88,10 @@ pub struct Candidate {
     pub meta: Hash,
 }
 
+/// A change's state when its votes were counted: head of its meta reference, and how many references it had. (Votes are taken away by a patch set that
+/// differs, so the patch sets that are known count, too.)
+type Counted = (Hash, usize);
+
 /// The candidates of a view, with what is needed to find those of a later one faster.
 #[derive(Debug, Clone, Default)]
 pub struct Candidates {
@@ -96,7 +100,7 @@ pub struct Candidates {
     /// The changes, by project and number.
     pub list: Arc<[Candidate]>,
     /// For each open change, by place of its project and number: its state when its votes were counted, and whether they ask for a run.
-    verdicts: Arc<HashMap<(usize, i32), ((Hash, usize), bool)>>,
+    verdicts: Arc<HashMap<(usize, i32), (Counted, bool)>>,
 }
 
 impl Candidates {
@@ -112,8 +116,7 @@ impl Candidates {
             let Ok(name) = std::str::from_utf8(project.project().bytes()) else { continue };
             for change in project.open_changes(Reading::Ours) {
                 let key = (place, change.number());
-                // Votes are taken away by a patch set that differs, so the patch sets that are known count, too.
-                let state = (change.meta().hash(), change.patch_sets().len());
+                let state: Counted = (change.meta().hash(), change.patch_sets().len());
                 let known = before.verdicts.get(&key).filter(|(counted, _)| *counted == state);
                 let asks = known.map_or_else(|| asks(change, &rules.try_work), |(_, asks)| *asks);
                 verdicts.insert(key, (state, asks));

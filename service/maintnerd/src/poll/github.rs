@@ -73,6 +73,12 @@ enum Found {
     Gone,
 }
 
+/// How often a question was refused.
+#[derive(Debug, Default)]
+struct Patience {
+    refusals: u32,
+}
+
 /// A list of all pages.
 struct Whole<T> {
     items: Vec<T>,
@@ -169,7 +175,11 @@ impl GithubPoller {
             let changed: Vec<Issue> = page.items.into_iter().filter(|issue| !self.done.contains(&issue.number)).collect();
             let changed: Vec<Issue> = changed.into_iter().filter(|issue| diff::issue(&self.name, known(issue.number), issue).is_some()).collect();
             let nothing = changed.is_empty();
-            self.read(changed.into_iter().map(|issue| (issue.number, Some(Seen { issue, date: page.date, asked }))).collect()).await?;
+            // A list does not say who closed an issue. Of one that was closed just now it is worth a question; of all that ever were it is not.
+            let closing = |issue: &Issue| issue.closed && known(issue.number).is_some_and(|before| !before.closed());
+            let wanted = changed.into_iter().map(|issue| (issue.number, (!closing(&issue)).then_some(Seen { issue, date: page.date, asked })));
+            let wanted = wanted.collect();
+            self.read(wanted).await?;
             if page.last || !full && nothing && behind {
                 break;
             }
@@ -282,21 +292,20 @@ impl GithubPoller {
     /// One issue; `None` when there is none (any more).
     async fn single(&self, number: i32) -> Result<Option<Seen>, Error> {
         let asked = self.monotonic();
+        let mut patience = Patience::default();
         loop {
             match self.client.issue(&self.repo, number).await {
                 Ok(answer) => return Ok(Some(Seen { issue: answer.value, date: answer.date, asked })),
-                Err(Error::RateLimited { until, kind }) => self.limited(until, kind).await,
                 Err(Error::Gone { .. } | Error::Moved { .. }) => return Ok(None),
                 Err(Error::NotFound { .. }) => break,
-                Err(error) => return Err(error),
+                Err(error) => self.bear(error, &mut patience).await?,
             }
         }
         // A token that lost its rights gets the same answer for everything. Only if the repository is still there, the issue is not.
         loop {
             match self.client.repository(&self.repo).await {
                 Ok(_) => return Ok(None),
-                Err(Error::RateLimited { until, kind }) => self.limited(until, kind).await,
-                Err(error) => return Err(error),
+                Err(error) => self.bear(error, &mut patience).await?,
             }
         }
     }
@@ -408,10 +417,11 @@ impl GithubPoller {
     }
 
     async fn next<T: Read + Serialize + DeserializeOwned>(&self, pages: &mut Pages<T>) -> Result<Option<Page<T>>, Error> {
+        let mut patience = Patience::default();
         loop {
             match pages.next().await {
-                Err(Error::RateLimited { until, kind }) => self.limited(until, kind).await,
-                other => return other,
+                Ok(page) => return Ok(page),
+                Err(error) => self.bear(error, &mut patience).await?,
             }
         }
     }
@@ -428,12 +438,19 @@ impl GithubPoller {
         Ok(whole)
     }
 
-    /// Waits as long as GitHub wants. The round goes on where it is: beginning anew would ask the same questions again.
-    async fn limited(&self, until: Time, kind: LimitKind) {
+    /// Waits as long as GitHub wants no questions; gives any other error back. The round goes on where it is: beginning anew would ask the same
+    /// questions again.
+    async fn bear(&self, error: Error, patience: &mut Patience) -> Result<(), Error> {
+        let Error::RateLimited { until, kind } = error else { return Err(error) };
+        // Who is refused again after what GitHub itself said waits longer.
+        let least = if patience.refusals > 0 { millis(self.desk.timing.backoff(patience.refusals)) } else { 0 };
+        let until = Time::from_ms(until.as_ms().max(self.now().saturating_add(least)));
+        patience.refusals += 1;
         let what = if kind == LimitKind::Primary { "hourly" } else { "secondary" };
         self.desk.board.doing(format!("waits until {until} because of GitHub's {what} limit"));
         self.desk.timing.pause.until(self.desk.board.clock(), until.as_ms()).await;
         self.desk.board.doing("goes on after a limit of GitHub's");
+        Ok(())
     }
 
     fn known<'a>(&self, view: &'a View) -> Option<corpus::Repo<'a>> {

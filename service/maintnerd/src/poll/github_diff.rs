@@ -91,8 +91,11 @@ pub fn issue(name: &Name, known: Option<corpus::Issue<'_>>, seen: &github::Issue
     changed |= time(&mut to.updated, known.and_then(corpus::Issue::updated), seen.updated);
     changed |= time(&mut to.closed_at, known.and_then(corpus::Issue::closed_at), seen.closed_at);
     to.user = user(known.and_then(corpus::Issue::user), seen.user.as_ref());
-    to.closed_by = user(known.and_then(corpus::Issue::closed_by), seen.closed_by.as_ref());
-    changed |= to.user.is_some() || to.closed_by.is_some();
+    changed |= to.user.is_some();
+    // Who closed it goes with the closing. Lists do not say; later looks at single issues would make a mutation of its own for each closed one.
+    if to.closed_at.is_some() || known.is_none_or(|issue| issue.closed() != seen.closed) {
+        to.closed_by = user(known.and_then(corpus::Issue::closed_by), seen.closed_by.as_ref());
+    }
     if known.is_none_or(|issue| issue.body().bytes() != seen.body.as_bytes()) {
         to.body_change = Some(StringChange { val: seen.body.clone().into_bytes(), ..Default::default() });
         changed = true;

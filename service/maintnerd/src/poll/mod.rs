@@ -5,12 +5,16 @@
 //! its time or for a wake-up ([`Sources::wake`]), whichever is first; a wake-up that comes during a round makes another one. After a failure the
 //! pauses grow; nothing is asked in a busy loop. [`Pollers::status`] says of each source what it does, what it waits for and how its last round ended.
 
+mod commits;
+mod gerrit;
+mod git;
 mod github;
 pub mod github_diff;
 mod memory;
 mod pause;
 mod status;
 mod topic;
+mod wake;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use burrow_clock::SharedClock;
+use burrow_gerrit::{Auth, GitError};
 use burrow_github::{BudgetState, Client, RepoName};
 use burrow_maintner::View;
 use protocol_mutlog::schema::Mutation;
@@ -27,6 +32,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Leader;
 use crate::leader::CommitError;
+use gerrit::GerritPoller;
+use git::GitPoller;
+pub use git::GitSource;
 use github::GithubPoller;
 pub use pause::{Pause, Timing};
 use status::Board;
@@ -48,12 +56,26 @@ pub enum PollError {
         /// Why not.
         error: burrow_github::Error,
     },
+    /// git does not get what it was sent for, or what is here cannot be read.
+    #[error(transparent)]
+    Git(#[from] GitError),
     /// What the source says cannot be true.
     #[error("{0}")]
     Odd(String),
     /// The log does not take it.
     #[error(transparent)]
     Commit(#[from] CommitError),
+}
+
+/// A project of a Gerrit.
+#[derive(Debug, Clone)]
+pub struct GerritSource {
+    /// Its name in the log: `host/project`.
+    pub name: String,
+    /// Where it is fetched from; mostly `https://` and its name.
+    pub url: String,
+    /// As whom to fetch.
+    pub auth: Auth,
 }
 
 /// What is to be followed.
@@ -63,6 +85,12 @@ pub struct Sources {
     pub dir: PathBuf,
     /// Repositories on GitHub, with the client that asks for them.
     pub github: Option<(Client, Vec<RepoName>)>,
+    /// Projects of Gerrits.
+    pub gerrit: Vec<GerritSource>,
+    /// Plain git repositories.
+    pub git: Vec<GitSource>,
+    /// A stream of events to be woken by, with the client that asks for them: its base address, as `https://pubsubhelper.golang.org`.
+    pub wake: Option<(burrow_http_client::Client, String)>,
     /// When what is done.
     pub timing: Timing,
 }
@@ -87,12 +115,16 @@ impl Desk {
 #[derive(Debug)]
 enum Poller {
     Github(Box<GithubPoller>),
+    Gerrit(Box<GerritPoller>),
+    Git(Box<GitPoller>),
 }
 
 impl Poller {
     async fn round(&mut self, hints: &Hints) -> Result<Outcome, PollError> {
         match self {
             Poller::Github(poller) => poller.round(hints).await,
+            Poller::Gerrit(poller) => poller.round(hints).await,
+            Poller::Git(poller) => poller.round().await,
         }
     }
 
@@ -100,6 +132,7 @@ impl Poller {
     fn due(&self) -> Option<i64> {
         match self {
             Poller::Github(poller) => poller.due(),
+            Poller::Gerrit(_) | Poller::Git(_) => None,
         }
     }
 }
@@ -159,6 +192,16 @@ fn followed(leader: &Leader, sources: &Sources, clock: &SharedClock, changed: &w
             let poller = Poller::Github(Box::new(GithubPoller::new(desk.clone(), client.clone(), repo.clone(), &remembered)));
             all.push(Followed { poller, desk, topic: Arc::default(), idle: sources.timing.github_idle });
         }
+    }
+    for source in &sources.gerrit {
+        let desk = desk(Source::Gerrit(source.name.clone()));
+        let poller = GerritPoller::new(desk.clone(), source.name.clone(), source.url.clone(), source.auth.clone(), &sources.dir);
+        all.push(Followed { poller: Poller::Gerrit(Box::new(poller)), desk, topic: Arc::default(), idle: sources.timing.git_idle });
+    }
+    for source in &sources.git {
+        let desk = desk(Source::Git(source.name.clone()));
+        let poller = GitPoller::new(desk.clone(), source.clone(), &sources.dir);
+        all.push(Followed { poller: Poller::Git(Box::new(poller)), desk, topic: Arc::default(), idle: sources.timing.git_idle });
     }
     all
 }
@@ -234,6 +277,7 @@ impl PollError {
     fn may_pass(&self) -> bool {
         match self {
             PollError::Github(error) => matches!(error, burrow_github::Error::Retry { .. } | burrow_github::Error::Malformed { .. }),
+            PollError::Git(error) => error.is_transient() || matches!(error, GitError::Corrupt { .. } | GitError::Missing { .. }),
             PollError::Odd(_) | PollError::Issue { .. } => true,
             PollError::Commit(_) => false,
         }
@@ -296,6 +340,18 @@ impl Pollers {
             boards.push(followed.desk.board.clone());
             topics.insert(followed.desk.board.source(), Arc::clone(&followed.topic));
             tasks.spawn(followed.run(stop.clone()));
+        }
+        if let Some((client, base)) = &sources.wake {
+            let board = Board::new(Source::Wake, changed.clone(), Arc::clone(clock));
+            boards.push(board.clone());
+            let listening = wake::listen(client.clone(), base.clone(), topics.clone(), board, sources.timing.pause.clone());
+            let stop = stop.clone();
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = listening => {}
+                    () = stop.cancelled() => {}
+                }
+            });
         }
         Pollers { boards, topics, changed, github, stop, tasks: tokio::sync::Mutex::new(tasks) }
     }

@@ -10,6 +10,8 @@ use burrow_clock::{Clock as _, SharedClock, TestClock};
 use burrow_github::{Budget, Client, Pace, Settings};
 use burrow_maintner as corpus;
 use burrow_maintnerd::Leader;
+use burrow_maintnerd::leader::LeaderError;
+use burrow_maintnerd::log::OpenError;
 use burrow_maintnerd::poll::{Pause, Sources, SyncError, Timing, sync_once};
 use protocol_mutlog::wire::{Value, field, varint};
 use protocol_mutlog::{Records, schema, view};
@@ -18,7 +20,14 @@ use testkit_github::{Fate, GitHub};
 
 pub(crate) async fn leader(dir: &Path, clock: &TestClock) -> Leader {
     let clock: SharedClock = Arc::new(clock.clone());
-    Leader::open(&dir.join("log"), clock, 1, Arc::new(|_| {})).await.unwrap()
+    // A git that another test is just starting holds a copy of every open file, the last leader's lock too, until it has become git.
+    for _ in 0..10_000 {
+        match Leader::open(&dir.join("log"), Arc::clone(&clock), 1, Arc::new(|_| {})).await {
+            Err(LeaderError::Open(OpenError::InUse { .. })) => {}
+            other => return other.unwrap(),
+        }
+    }
+    panic!("the log stays in use");
 }
 
 /// Time passes by moving the clock.
@@ -57,8 +66,7 @@ impl Bench {
             github.world().create_repo(repo);
         }
         let repos = repos.iter().map(|repo| repo.parse().unwrap()).collect();
-        let sources =
-            Sources { dir: dir.path().to_owned(), github: Some((client(&github), repos)), timing: timing(github.clock()), ..Sources::default() };
+        let sources = Sources { dir: dir.path().to_owned(), github: Some((client(&github), repos)), timing: timing(github.clock()), ..Sources::default() };
         Bench { github, dir, leader, sources }
     }
 
@@ -83,12 +91,15 @@ impl Bench {
     }
 
     pub(crate) async fn assert_same(&self) {
-        let deleted = deleted_comments(&mutations(&self.leader).await);
-        let world = self.github.world();
         for repo in &self.sources.github.as_ref().unwrap().1 {
-            let found = github_differences(&world, &repo.to_string(), &self.leader.view(), &deleted);
-            assert!(found.is_empty(), "the corpus is not what GitHub has:\n{}", found.join("\n"));
+            self.assert_same_repo(&repo.to_string()).await;
         }
+    }
+
+    pub(crate) async fn assert_same_repo(&self, repo: &str) {
+        let deleted = deleted_comments(&mutations(&self.leader).await);
+        let found = github_differences(&self.github.world(), repo, &self.leader.view(), &deleted);
+        assert!(found.is_empty(), "the corpus is not what GitHub has:\n{}", found.join("\n"));
     }
 }
 
@@ -152,7 +163,10 @@ pub(crate) fn github_differences(
     }
     for milestone in there.milestones.values() {
         let same = |known: corpus::Milestone<'_>| {
-            known.id == milestone.id && known.title.bytes() == milestone.title.as_bytes() && i64::from(known.number) == milestone.number && known.closed == milestone.closed
+            known.id == milestone.id
+                && known.title.bytes() == milestone.title.as_bytes()
+                && i64::from(known.number) == milestone.number
+                && known.closed == milestone.closed
         };
         if !here.milestones().any(same) {
             found.push(format!("milestone {milestone:?}"));
@@ -295,11 +309,112 @@ fn event_there(event: &testkit_github::Event) -> EventParts {
 
 /// One number for everything in a corpus.
 pub(crate) fn digest(view: &corpus::View) -> String {
-    let mut lines = Vec::new();
-    corpus::dump::write(view, corpus::Reading::Ours, &mut lines).unwrap()
+    corpus::dump::dump(view, corpus::Reading::Ours, &mut std::io::sink()).unwrap().sha256
 }
 
 /// What the clock shows, in seconds.
 pub(crate) fn now(clock: &TestClock) -> i64 {
     clock.now_ms().div_euclid(1000)
+}
+
+/// The `git` program, for what a test wants to know of a repository.
+pub(crate) fn git(dir: &Path, args: &[&str], input: &str) -> String {
+    use std::io::Write as _;
+    let mut child = std::process::Command::new("git")
+        .args(args)
+        .current_dir(dir)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env_remove("GIT_DIR")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("git is installed");
+    let mut pipe = child.stdin.take().unwrap();
+    let input = input.to_owned();
+    let writing = std::thread::spawn(move || pipe.write_all(input.as_bytes()));
+    let output = child.wait_with_output().unwrap();
+    writing.join().unwrap().unwrap();
+    assert!(output.status.success(), "git {args:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What the corpus should have of a repository: references with hashes, as a server lists them.
+fn references_there(dir: &Path) -> BTreeMap<String, String> {
+    let listed = git(dir, &["ls-remote", "."], "");
+    listed.lines().filter_map(|line| line.split_once('\t')).map(|(hash, name)| (name.to_owned(), hash.to_owned())).collect()
+}
+
+/// In what a project of the corpus differs from a repository that is served.
+pub(crate) fn gerrit_differences(dir: &Path, project: &str, view: &corpus::View) -> Vec<String> {
+    let mut found = Vec::new();
+    let there = references_there(dir);
+    let Some(here) = view.gerrit().project_named(project) else { return vec![format!("no project {project}")] };
+    let (changes, plain): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        there.into_iter().filter(|(name, _)| !name.starts_with("refs/meta/")).partition(|(name, _)| name.starts_with("refs/changes/"));
+    let known: BTreeMap<String, String> = here.references().into_iter().map(|(name, hash)| (name.to_string(), hash.to_string())).collect();
+    if known != plain {
+        found.push(format!("references {known:#?} instead of {plain:#?}"));
+    }
+    for (name, hash) in &changes {
+        let parts: Vec<&str> = name.split('/').collect();
+        let patch_set = if parts[4] == "meta" { 0 } else { parts[4].parse().unwrap() };
+        let known = here.change_reference(parts[3].parse().unwrap(), patch_set).map(|hash| hash.to_string());
+        if known.as_ref() != Some(hash) {
+            found.push(format!("{name} is {known:?} instead of {hash}"));
+        }
+    }
+    let tips: String = plain.values().chain(changes.values()).map(|hash| format!("{hash}\n")).collect();
+    let commits = git(dir, &["rev-list", "--stdin"], &tips);
+    let mut stats: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let printed = git(dir, &["diff-tree", "--stdin", "--always", "--no-renames", "--numstat"], &commits);
+    let mut current = "";
+    for line in printed.lines() {
+        if line.contains('\t') {
+            stats.entry(current).or_default().push(line.to_owned());
+        } else {
+            current = line;
+        }
+    }
+    for hash in commits.lines() {
+        let Some(commit) = here.commit(&corpus::Hash::parse(hash).unwrap()) else {
+            found.push(format!("commit {hash} is missing"));
+            continue;
+        };
+        let raw = git(dir, &["cat-file", "commit", hash], "");
+        if commit.raw() != raw.as_bytes() {
+            found.push(format!("commit {hash} has other bytes"));
+        }
+        let mut files: Vec<String> = commit
+            .files()
+            .into_iter()
+            .map(|file| if file.binary { format!("-\t-\t{}", file.name) } else { format!("{}\t{}\t{}", file.added, file.deleted, file.name) })
+            .collect();
+        let mut expected = stats.remove(hash).unwrap_or_default();
+        files.sort();
+        expected.sort();
+        if files != expected {
+            found.push(format!("commit {hash} changes {files:?} instead of {expected:?}"));
+        }
+    }
+    found
+}
+
+/// Whether every beginning of a log is a log: no commit before its parents, no reference before its commit.
+pub(crate) fn assert_ordered(mutations: &[schema::Mutation]) {
+    let mut seen: BTreeMap<&[u8], BTreeSet<&[u8]>> = BTreeMap::new();
+    for mutation in mutations {
+        let Some(gerrit) = &mutation.gerrit else { continue };
+        let seen = seen.entry(&gerrit.project).or_default();
+        for commit in &gerrit.commits {
+            let head = commit.raw.split(|byte| *byte == b'\n').take_while(|line| !line.is_empty());
+            for parent in head.filter_map(|line| line.strip_prefix(b"parent ".as_slice())) {
+                assert!(seen.contains(parent), "{} comes before its parent", String::from_utf8_lossy(&commit.sha1));
+            }
+            assert!(seen.insert(&commit.sha1), "{} is written twice", String::from_utf8_lossy(&commit.sha1));
+        }
+        for reference in &gerrit.refs {
+            assert!(seen.contains(&reference.sha1[..]), "{} comes before its commit", String::from_utf8_lossy(&reference.ref_name));
+        }
+    }
 }

@@ -1,0 +1,108 @@
+//! Follows branches of a plain git repository at any address: every commit that can be reached from them, parents before children.
+//!
+//! The log has no place for the references of such a repository (`spec/maintner.md` §3, `GitMutation`), only for its commits.
+
+use std::path::{Path, PathBuf};
+
+use burrow_gerrit::{Auth, Oid, Repository};
+
+use super::commits::{self, Owner, hash};
+use super::gerrit::folder;
+use super::status::Outcome;
+use super::{Desk, PollError};
+
+/// A plain git repository.
+#[derive(Debug, Clone)]
+pub struct GitSource {
+    /// Its name in the log.
+    pub name: String,
+    /// Where it is fetched from.
+    pub url: String,
+    /// Branches that are followed, without `refs/heads/`; `*` stands for any characters.
+    pub branches: Vec<String>,
+    /// As whom to fetch.
+    pub auth: Auth,
+}
+
+/// Follows one repository.
+#[derive(Debug)]
+pub(crate) struct GitPoller {
+    desk: Desk,
+    source: GitSource,
+    dir: PathBuf,
+    repository: Option<Repository>,
+}
+
+/// Whether a name fits a pattern in which `*` stands for any characters.
+fn fits(pattern: &str, name: &str) -> bool {
+    let Some((before, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(mut left) = name.strip_prefix(before) else { return false };
+    let mut parts: Vec<&str> = rest.split('*').collect();
+    let last = parts.pop().unwrap_or_default();
+    for part in parts {
+        match left.split_once(part) {
+            Some((_, behind)) => left = behind,
+            None => return false,
+        }
+    }
+    left.ends_with(last)
+}
+
+impl GitPoller {
+    pub(crate) fn new(desk: Desk, source: GitSource, dir: &Path) -> GitPoller {
+        let dir = folder(dir, &source.name);
+        GitPoller { desk, source, dir, repository: None }
+    }
+
+    /// Reads everything that is new.
+    pub(crate) async fn round(&mut self) -> Result<Outcome, PollError> {
+        let repository = match &self.repository {
+            Some(repository) => repository.clone(),
+            None => self.repository.insert(Repository::open(&self.dir, &self.source.url, &self.source.auth).await?).clone(),
+        };
+        self.desk.board.doing("lists references");
+        let listed = repository.ls_remote(self.desk.timing.list_limit).await?;
+        let followed = |name: &str| {
+            let branch = name.strip_prefix("refs/heads/")?;
+            self.source.branches.iter().any(|pattern| fits(pattern, branch)).then_some(())
+        };
+        let view = self.desk.leader.view();
+        let tips: Vec<Oid> = listed.iter().filter(|(name, _)| followed(name).is_some()).map(|(_, id)| *id).collect();
+        if tips.is_empty() {
+            return Err(PollError::Odd("the repository has none of the branches that are to be followed".to_owned()));
+        }
+        let known = move |id: &Oid| hash(id).is_some_and(|hash| view.git().commit(&hash).is_some());
+        let tips: Vec<Oid> = tips.into_iter().filter(|id| !known(id)).collect();
+        if tips.is_empty() {
+            return Ok(Outcome::Good);
+        }
+        if let Some(id) = tips.iter().find(|id| hash(id).is_none()) {
+            return Err(PollError::Odd(format!("the log has no place for hashes like {id}")));
+        }
+        self.desk.board.doing("fetches branches");
+        repository.fetch_branches(self.desk.timing.fetch_limit).await?;
+        // A branch may have moved since it was listed.
+        repository.fetch_objects(&tips, &[], self.desk.timing.fetch_limit).await?;
+        let commits = repository.unknown_commits(tips, known).await?;
+        commits::write(&self.desk, &repository, commits, &Owner::Git(self.source.name.clone().into_bytes())).await?;
+        Ok(Outcome::Good)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn branches_fit_patterns() {
+        for (pattern, fitting, other) in [
+            ("master", vec!["master"], vec!["master2", "amaster"]),
+            ("*", vec!["", "x", "a/b"], vec![]),
+            ("release-*", vec!["release-", "release-1.2"], vec!["prerelease-1"]),
+            ("a*b*c", vec!["abc", "axbxc", "abbcc"], vec!["ab", "acb", "abcx"]),
+        ] {
+            assert!(fitting.iter().all(|name| fits(pattern, name)), "{pattern}");
+            assert!(other.iter().all(|name| !fits(pattern, name)), "{pattern}");
+        }
+    }
+}
