@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::procfs::{Cpu, memory_kb};
 use crate::report::{Bound, Report, median, quantile};
-use crate::settings::{Settings, scratch};
+use crate::settings::{Settings, scratch, scratch_in_memory};
 
 /// The scales at which growth is looked at; the figures are those of scale 1.
 const SCALES: [f64; 4] = [0.1, 0.3, 1.0, 2.0];
@@ -194,7 +194,8 @@ pub(crate) fn open(dir: &Path, snapshot: &Path) -> anyhow::Result<()> {
 
 /// Milliseconds from the request to commit a record until each follower's view has it.
 fn followers(seed: u64) -> anyhow::Result<Vec<f64>> {
-    let dir = scratch()?;
+    // The leader's disk is a real one. Followers have machines of their own, and not a hundredth of this one's disk: their caches are in memory.
+    let (dir, caches) = (scratch()?, scratch_in_memory()?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let leader = Leader::open(&dir.path().join("leader"), SystemClock::shared(), 2, Arc::new(|_| {})).await?;
@@ -207,7 +208,7 @@ fn followers(seed: u64) -> anyhow::Result<Vec<f64>> {
         let mut tasks = Vec::new();
         for number in 0..FOLLOWERS {
             let options = GetOptions { snapshot: false, threads: 1, ..GetOptions::default() };
-            let live = burrow_godata::get(&server, &dir.path().join(format!("follower-{number}")), options).await?;
+            let live = burrow_godata::get(&server, &caches.path().join(format!("follower-{number}")), options).await?;
             views.push(live.subscribe());
             tasks.push(tokio::spawn(follow(live)));
         }

@@ -1,7 +1,7 @@
 //! gRPC: `apipb.MaintnerService`, as Go's clients call it (`spec/maintner.md` §6.3).
 //!
-//! An answer is made from one view of the corpus, on a thread of its own, so that a long search holds up nobody and a fault in one request is an error of that
-//! request. Errors have the codes and texts of the reference.
+//! An answer is made from one view of the corpus; if that may take long, on a thread of its own, so that it holds up nobody. A fault in one request is an error of
+//! that request. Errors have the codes and texts of the reference.
 //!
 //! ```
 //! # use burrow_maintnerd::{api::Rules, grpc};
@@ -9,7 +9,7 @@
 //! let corpus = Corpus::new();
 //! let service = grpc::Service::new(corpus.subscribe(), Rules::go(), None, burrow_clock::SystemClock::shared());
 //! let pages = axum::Router::new();
-//! let app = grpc::beside(pages, service); // axum::serve(listener, app)
+//! let app = grpc::beside(pages, service);
 //! # let _: axum::Router = app;
 //! ```
 
@@ -43,7 +43,7 @@ use crate::api::{self, Rules};
 pub use finder::FindError;
 use finder::Finder;
 
-/// How many answers are made at once; further requests wait.
+/// How many answers that take a while are made at once; further requests wait.
 const AT_ONCE: usize = 16;
 
 /// The service. Clones are the same one.
@@ -68,10 +68,14 @@ impl Service {
         Service { inner: Arc::new(Inner { views, rules, finder, turns: Semaphore::new(AT_ONCE) }) }
     }
 
-    /// Makes an answer on a thread of its own.
+    fn view(&self) -> View {
+        self.inner.views.borrow().clone()
+    }
+
+    /// Makes an answer that takes a while, on a thread of its own.
     async fn answer<T: Send + 'static>(&self, make: impl FnOnce(&View, &Rules) -> Result<T, Status> + Send + 'static) -> Result<T, Status> {
         let _turn = self.inner.turns.acquire().await.map_err(|_| Status::unavailable("shutting down"))?;
-        let view = self.inner.views.borrow().clone();
+        let view = self.view();
         let rules = Arc::clone(&self.inner.rules);
         isolated(move || make(&view, &rules)).await?
     }
@@ -106,11 +110,11 @@ impl Service {
     }
 
     async fn reference(self, request: GetRefRequest) -> Result<GetRefResponse, Status> {
-        self.answer(move |view, _| api::refs::reference(view, &request).map_err(|error| Status::unknown(error.to_string()))).await
+        api::refs::reference(&self.view(), &request).map_err(|error| Status::unknown(error.to_string()))
     }
 
     async fn releases(self) -> Result<ListGoReleasesResponse, Status> {
-        self.answer(|view, rules| api::releases::list(view, rules).map_err(|error| Status::unknown(error.to_string()))).await
+        api::releases::list(&self.view(), &self.inner.rules).map_err(|error| Status::unknown(error.to_string()))
     }
 
     async fn dashboard(self, request: DashboardRequest) -> Result<DashboardResponse, Status> {
@@ -118,8 +122,7 @@ impl Service {
     }
 
     async fn try_work(self) -> Result<GoFindTryWorkResponse, Status> {
-        let view = self.inner.views.borrow().clone();
-        self.inner.finder.find(view).await.map_err(|error| match error {
+        self.inner.finder.find(self.view()).await.map_err(|error| match error {
             FindError::NoGerrit => Status::failed_precondition(error.to_string()),
             FindError::Fault => Status::internal(error.to_string()),
             FindError::Releases(_) | FindError::Gerrit(_) | FindError::Slow(_) => Status::unknown(error.to_string()),
@@ -209,7 +212,8 @@ fn is_grpc(request: &Request<Body>) -> bool {
 }
 
 /// Puts the service beside pages, on one port: to it goes what has its path or gRPC's content type. Clients of gRPC speak HTTP/2, so a listener with TLS must
-/// offer `h2`; one without takes it from those who begin with it.
+/// offer `h2`; one without takes it from those who begin with it. Either should set `TCP_NODELAY`: an answer is several small writes, and without it each
+/// takes 40 ms.
 pub fn beside(pages: Router, service: Service) -> Router {
     let both = tower::service_fn(move |request: Request<Body>| {
         let (pages, service) = (pages.clone(), service.clone());

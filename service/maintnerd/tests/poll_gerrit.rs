@@ -298,7 +298,7 @@ async fn plain_repositories_give_their_commits() {
         let sources = Sources { dir: dir.path().to_owned(), git: vec![source(branches)], timing: timing(gerrit.clock()), ..Sources::default() };
         sync_once(&leader, &sources, &gerrit.shared_clock()).await
     };
-    let reachable = |tip: &str| git(&gerrit.world().repository("go").to_owned(), &["rev-list", "--reverse", "--topo-order", tip], "").lines().count();
+    let reachable = |tip: &str| git(gerrit.world().repository("go"), &["rev-list", "--reverse", "--topo-order", tip], "").lines().count();
     sync(&["master"]).await.unwrap();
     let tip = gerrit.world().tip("go", "master");
     assert_eq!(mutations(&leader).await.len(), reachable(&tip));

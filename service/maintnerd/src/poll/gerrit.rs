@@ -6,16 +6,17 @@
 //! without its commits and no commit without its parents, and the next round goes on where this one ended.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use burrow_gerrit::{Auth, GitError, Oid, Repository};
+use burrow_gerrit::{GitError, Oid, Repository};
 use burrow_maintner as corpus;
 use corpus::View;
 use protocol_mutlog::schema::{GerritMutation, GitRef, Mutation};
 
 use super::commits::{self, Owner, hash, oid};
+use super::objects::Objects;
 use super::status::Outcome;
-use super::{Desk, PollError};
+use super::{Desk, GerritSource, PollError};
 
 /// References that are worked through together.
 const BATCH: usize = 250;
@@ -26,14 +27,9 @@ pub(crate) struct GerritPoller {
     desk: Desk,
     /// `host/project`.
     name: String,
-    url: String,
-    auth: Auth,
-    dir: PathBuf,
-    repository: Option<Repository>,
+    objects: Objects,
     /// References that the corpus does not take as they are now: of files, for example, which are no commits.
     refused: HashSet<(String, Oid)>,
-    /// The repository of ours was thrown away once because something in it was missing or broken.
-    renewed: bool,
 }
 
 /// What a reference is of.
@@ -71,19 +67,6 @@ fn digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Folder of a project below `dir`: its name with whatever could lead elsewhere encoded.
-pub(crate) fn folder(dir: &Path, name: &str) -> PathBuf {
-    let mut encoded = String::new();
-    for byte in name.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => encoded.push(char::from(byte)),
-            b'.' if !encoded.is_empty() => encoded.push('.'),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    dir.join("git").join(encoded)
-}
-
 /// A reference that has changed.
 #[derive(Debug, Clone)]
 struct Moved {
@@ -94,34 +77,22 @@ struct Moved {
 }
 
 impl GerritPoller {
-    pub(crate) fn new(desk: Desk, name: String, url: String, auth: Auth, dir: &Path) -> GerritPoller {
-        let dir = folder(dir, &name);
-        GerritPoller { desk, name, url, auth, dir, repository: None, refused: HashSet::new(), renewed: false }
+    pub(crate) fn new(desk: Desk, source: &GerritSource, dir: &Path) -> GerritPoller {
+        let objects = Objects::new(dir, &source.name, &source.url, &source.auth);
+        GerritPoller { desk, name: source.name.clone(), objects, refused: HashSet::new() }
     }
 
     /// Reads everything that is new, the named changes first.
     pub(crate) async fn round(&mut self, hints: &BTreeSet<i32>) -> Result<Outcome, PollError> {
         let result = self.everything(hints).await;
-        if let Err(PollError::Git(error @ (GitError::Corrupt { .. } | GitError::Missing { .. }))) = &result
-            && !std::mem::replace(&mut self.renewed, true)
-        {
-            // All of it can be had again from the server.
-            tracing::warn!(project = self.name, %error, "the repository beside the log is fetched anew");
-            self.repository = None;
-            let dir = self.dir.clone();
-            let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir)).await;
-            if let Ok(Err(error)) = removed {
-                tracing::warn!(project = self.name, %error, "the old one cannot be removed");
-            }
+        if let Err(PollError::Git(error)) = &result {
+            self.objects.suspect(error).await;
         }
         result.map(|()| Outcome::Good)
     }
 
     async fn everything(&mut self, hints: &BTreeSet<i32>) -> Result<(), PollError> {
-        let repository = match &self.repository {
-            Some(repository) => repository.clone(),
-            None => self.repository.insert(Repository::open(&self.dir, &self.url, &self.auth).await?).clone(),
-        };
+        let repository = self.objects.open().await?;
         let mut failed = match self.missing(&repository).await {
             Ok(()) => None,
             // What the server does not give must not keep everything else from being read.
@@ -134,12 +105,13 @@ impl GerritPoller {
             // Taken at its word, every reference would be gone.
             return Err(PollError::Odd("the server lists no references at all; that is not believed".to_owned()));
         }
-        let view = self.desk.leader.view();
-        let deleted = self.deleted(&view, &listed);
+        let (view, name, hints, refused) = (self.desk.leader.view(), self.name.clone(), hints.clone(), self.refused.clone());
+        // Half a million references take their time.
+        let compared = tokio::task::spawn_blocking(move || (deleted(&view, &name, &listed), moved(&view, &name, &listed, &hints, &refused)));
+        let (deleted, moved) = compared.await.map_err(|error| GitError::Interrupted(error.to_string()))?;
         if !deleted.is_empty() {
             self.commit(GerritMutation { deleted_refs: deleted, ..Default::default() }).await?;
         }
-        let moved = self.moved(&view, &listed, hints);
         if moved.iter().any(|moved| moved.name.starts_with("refs/heads/") || moved.name.starts_with("refs/tags/")) {
             // Their history is what patch sets are based on: with it here, only what is new of each of them comes.
             self.desk.board.doing("fetches branches and tags");
@@ -217,7 +189,7 @@ impl GerritPoller {
         let view = self.commit(GerritMutation { refs: refs.collect(), ..Default::default() }).await?;
         for moved in good {
             // A commit that the corpus cannot read is skipped there, and its references with it.
-            if self.known(&view, &moved.name) != Some(moved.to) {
+            if known(&view, &self.name, &moved.name) != Some(moved.to) {
                 self.refuse(moved);
             }
         }
@@ -256,52 +228,52 @@ impl GerritPoller {
         self.refused.insert((moved.name.clone(), moved.to));
     }
 
-    /// References that the corpus has and the server has no more. Those of changes stay: they are history.
-    fn deleted(&self, view: &View, listed: &[(String, Oid)]) -> Vec<Vec<u8>> {
-        let there: HashSet<&[u8]> = listed.iter().map(|(name, _)| name.as_bytes()).collect();
-        let known = view.gerrit().project_named(&self.name).map(corpus::Project::references).unwrap_or_default();
-        known.into_iter().map(|(name, _)| name.bytes()).filter(|name| !there.contains(name)).map(<[u8]>::to_vec).collect()
-    }
-
-    /// What the corpus has for a reference.
-    fn known(&self, view: &View, name: &str) -> Option<Oid> {
-        let project = view.gerrit().project_named(&self.name)?;
-        let found = match kind(name)? {
-            Kind::Plain => project.reference(name),
-            Kind::Change(number, patch_set) => project.change_reference(number, patch_set.unwrap_or(0)),
-        };
-        found.and_then(oid)
-    }
-
-    /// References that the server has otherwise than the corpus: branches and tags, then changes by number, of each its patch sets in order and its history
-    /// last, so that whoever reads on the way sees the newest patch set as the newest.
-    fn moved(&self, view: &View, listed: &[(String, Oid)], hints: &BTreeSet<i32>) -> Vec<Moved> {
-        let mut found: BTreeMap<_, Moved> = BTreeMap::new();
-        for (name, to) in listed {
-            let Some(kind) = kind(name) else { continue };
-            if hash(to).is_none() {
-                tracing::warn!(project = self.name, reference = name, "hashes of this kind have no place in the log");
-                continue;
-            }
-            let from = self.known(view, name);
-            let moved = Moved { name: name.clone(), to: *to, from };
-            if from == Some(*to) || self.is_refused(&moved) {
-                continue;
-            }
-            let key = match kind {
-                Kind::Plain => (true, 0, 0, name.as_str()),
-                // One name for each: a server that lists two for one patch set would make it move to and fro.
-                Kind::Change(number, patch_set) => (!hints.contains(&number), i64::from(number) + 1, patch_set.map_or(i64::MAX, i64::from), ""),
-            };
-            found.entry(key).or_insert(moved);
-        }
-        found.into_values().collect()
-    }
-
     async fn commit(&self, mutation: GerritMutation) -> Result<View, PollError> {
         let gerrit = GerritMutation { project: self.name.clone().into_bytes(), ..mutation };
         Ok(self.desk.commit(&[Mutation { gerrit: Some(gerrit), ..Default::default() }]).await?)
     }
+}
+
+/// References that the corpus has and the server has no more. Those of changes stay: they are history.
+fn deleted(view: &View, project: &str, listed: &[(String, Oid)]) -> Vec<Vec<u8>> {
+    let there: HashSet<&[u8]> = listed.iter().map(|(name, _)| name.as_bytes()).collect();
+    let known = view.gerrit().project_named(project).map(corpus::Project::references).unwrap_or_default();
+    known.into_iter().map(|(name, _)| name.bytes()).filter(|name| !there.contains(name)).map(<[u8]>::to_vec).collect()
+}
+
+/// What the corpus has for a reference.
+fn known(view: &View, project: &str, name: &str) -> Option<Oid> {
+    let project = view.gerrit().project_named(project)?;
+    let found = match kind(name)? {
+        Kind::Plain => project.reference(name),
+        Kind::Change(number, patch_set) => project.change_reference(number, patch_set.unwrap_or(0)),
+    };
+    found.and_then(oid)
+}
+
+/// References that the server has otherwise than the corpus: branches and tags, then changes by number, of each its patch sets in order and its history
+/// last, so that whoever reads on the way sees the newest patch set as the newest.
+fn moved(view: &View, project: &str, listed: &[(String, Oid)], hints: &BTreeSet<i32>, refused: &HashSet<(String, Oid)>) -> Vec<Moved> {
+    let mut found: BTreeMap<_, Moved> = BTreeMap::new();
+    for (name, to) in listed {
+        let Some(kind) = kind(name) else { continue };
+        if hash(to).is_none() {
+            tracing::warn!(project, reference = name, "hashes of this kind have no place in the log");
+            continue;
+        }
+        let from = known(view, project, name);
+        let moved = Moved { name: name.clone(), to: *to, from };
+        if from == Some(*to) || refused.contains(&(moved.name.clone(), moved.to)) {
+            continue;
+        }
+        let key = match kind {
+            Kind::Plain => (true, 0, 0, name.as_str()),
+            // One name for each: a server that lists two for one patch set would make it move to and fro.
+            Kind::Change(number, patch_set) => (!hints.contains(&number), i64::from(number) + 1, patch_set.map_or(i64::MAX, i64::from), ""),
+        };
+        found.entry(key).or_insert(moved);
+    }
+    found.into_values().collect()
 }
 
 #[cfg(test)]
@@ -327,13 +299,5 @@ mod tests {
         ] {
             assert_eq!(kind(name), expected, "{name}");
         }
-    }
-
-    #[test]
-    fn folders_stay_below_theirs() {
-        let below = |name: &str| folder(Path::new("d"), name).display().to_string();
-        assert_eq!(below("go.googlesource.com/go"), "d/git/go.googlesource.com%2Fgo");
-        assert_eq!(below("../x"), "d/git/%2E.%2Fx");
-        assert_eq!(below("h:1/a%b"), "d/git/h%3A1%2Fa%25b");
     }
 }

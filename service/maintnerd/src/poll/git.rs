@@ -2,12 +2,12 @@
 //!
 //! The log has no place for the references of such a repository (`spec/maintner.md` §3, `GitMutation`), only for its commits.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use burrow_gerrit::{Auth, Oid, Repository};
+use burrow_gerrit::{Auth, Oid};
 
 use super::commits::{self, Owner, hash};
-use super::gerrit::folder;
+use super::objects::Objects;
 use super::status::Outcome;
 use super::{Desk, PollError};
 
@@ -29,8 +29,7 @@ pub struct GitSource {
 pub(crate) struct GitPoller {
     desk: Desk,
     source: GitSource,
-    dir: PathBuf,
-    repository: Option<Repository>,
+    objects: Objects,
 }
 
 /// Whether a name fits a pattern in which `*` stands for any characters.
@@ -50,16 +49,21 @@ fn fits(pattern: &str, name: &str) -> bool {
 
 impl GitPoller {
     pub(crate) fn new(desk: Desk, source: GitSource, dir: &Path) -> GitPoller {
-        let dir = folder(dir, &source.name);
-        GitPoller { desk, source, dir, repository: None }
+        let objects = Objects::new(dir, &source.name, &source.url, &source.auth);
+        GitPoller { desk, source, objects }
     }
 
     /// Reads everything that is new.
     pub(crate) async fn round(&mut self) -> Result<Outcome, PollError> {
-        let repository = match &self.repository {
-            Some(repository) => repository.clone(),
-            None => self.repository.insert(Repository::open(&self.dir, &self.source.url, &self.source.auth).await?).clone(),
-        };
+        let result = self.everything().await;
+        if let Err(PollError::Git(error)) = &result {
+            self.objects.suspect(error).await;
+        }
+        result.map(|()| Outcome::Good)
+    }
+
+    async fn everything(&mut self) -> Result<(), PollError> {
+        let repository = self.objects.open().await?;
         self.desk.board.doing("lists references");
         let listed = repository.ls_remote(self.desk.timing.list_limit).await?;
         let followed = |name: &str| {
@@ -74,7 +78,7 @@ impl GitPoller {
         let known = move |id: &Oid| hash(id).is_some_and(|hash| view.git().commit(&hash).is_some());
         let tips: Vec<Oid> = tips.into_iter().filter(|id| !known(id)).collect();
         if tips.is_empty() {
-            return Ok(Outcome::Good);
+            return Ok(());
         }
         if let Some(id) = tips.iter().find(|id| hash(id).is_none()) {
             return Err(PollError::Odd(format!("the log has no place for hashes like {id}")));
@@ -84,8 +88,7 @@ impl GitPoller {
         // A branch may have moved since it was listed.
         repository.fetch_objects(&tips, &[], self.desk.timing.fetch_limit).await?;
         let commits = repository.unknown_commits(tips, known).await?;
-        commits::write(&self.desk, &repository, commits, &Owner::Git(self.source.name.clone().into_bytes())).await?;
-        Ok(Outcome::Good)
+        commits::write(&self.desk, &repository, commits, &Owner::Git(self.source.name.clone().into_bytes())).await
     }
 }
 

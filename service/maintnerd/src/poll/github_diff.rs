@@ -128,7 +128,9 @@ pub fn whole(name: &Name, known: Option<corpus::Issue<'_>>, seen: &github::Issue
     let difference = issue(name, known, seen);
     let mut changed = difference.is_some();
     let mut to = difference.unwrap_or_else(|| GithubIssueMutation { pull_request: seen.pull_request, ..name.mutation(seen.number) });
-    to.comment = parts.comments.items.iter().filter_map(|comment| comment_of(known, comment)).collect();
+    // One that is back (its author's account was blocked for a while, say) is written as if it were new.
+    let before = |comment: &github::Comment| known.filter(|_| !reported.contains(&comment.id));
+    to.comment = parts.comments.items.iter().filter_map(|comment| comment_of(before(comment), comment)).collect();
     to.event = parts.events.items.iter().filter(|event| event.id != 0 && known.is_none_or(|issue| !issue.has_event_id(event.id))).map(event_of).collect();
     to.review = parts.reviews.iter().flat_map(|reviews| &reviews.items).filter_map(|review| review_of(known, review)).collect();
     let gone = deleted_comments(known, &parts.comments, reported);

@@ -11,6 +11,7 @@ mod git;
 mod github;
 pub mod github_diff;
 mod memory;
+mod objects;
 mod pause;
 mod status;
 mod topic;
@@ -26,7 +27,7 @@ use burrow_gerrit::{Auth, GitError};
 use burrow_github::{BudgetState, Client, RepoName};
 use burrow_maintner::View;
 use protocol_mutlog::schema::Mutation;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -144,6 +145,8 @@ struct Followed {
     desk: Desk,
     topic: Arc<Topic>,
     idle: Duration,
+    /// How many may be at work at once, if there is such a limit.
+    gate: Option<Arc<Semaphore>>,
 }
 
 /// All sources at work.
@@ -179,29 +182,38 @@ pub enum SyncError {
 
 /// Rounds that [`sync_once`] tries of one source before it gives up.
 const TRIES: u32 = 5;
+/// Git and Gerrit projects that are read at once: each has programs running, and servers count connections.
+const GIT_AT_ONCE: usize = 8;
 /// GitHub's validators are written to a file this often.
 const SAVE: Duration = Duration::from_secs(300);
 
 fn followed(leader: &Leader, sources: &Sources, clock: &SharedClock, changed: &watch::Sender<u64>) -> Vec<Followed> {
     let desk = |source: Source| Desk { leader: leader.clone(), board: Board::new(source, changed.clone(), Arc::clone(clock)), timing: sources.timing.clone() };
     let remembered = sources.dir.join("poll");
+    let gate = Arc::new(Semaphore::new(GIT_AT_ONCE));
     let mut all = Vec::new();
     if let Some((client, repos)) = &sources.github {
         for repo in repos {
             let desk = desk(Source::Github(repo.to_string().to_lowercase()));
             let poller = Poller::Github(Box::new(GithubPoller::new(desk.clone(), client.clone(), repo.clone(), &remembered)));
-            all.push(Followed { poller, desk, topic: Arc::default(), idle: sources.timing.github_idle });
+            all.push(Followed { poller, desk, topic: Arc::default(), idle: sources.timing.github_idle, gate: None });
         }
     }
     for source in &sources.gerrit {
         let desk = desk(Source::Gerrit(source.name.clone()));
-        let poller = GerritPoller::new(desk.clone(), source.name.clone(), source.url.clone(), source.auth.clone(), &sources.dir);
-        all.push(Followed { poller: Poller::Gerrit(Box::new(poller)), desk, topic: Arc::default(), idle: sources.timing.git_idle });
+        let poller = GerritPoller::new(desk.clone(), source, &sources.dir);
+        all.push(Followed {
+            poller: Poller::Gerrit(Box::new(poller)),
+            desk,
+            topic: Arc::default(),
+            idle: sources.timing.git_idle,
+            gate: Some(Arc::clone(&gate)),
+        });
     }
     for source in &sources.git {
         let desk = desk(Source::Git(source.name.clone()));
         let poller = GitPoller::new(desk.clone(), source.clone(), &sources.dir);
-        all.push(Followed { poller: Poller::Git(Box::new(poller)), desk, topic: Arc::default(), idle: sources.timing.git_idle });
+        all.push(Followed { poller: Poller::Git(Box::new(poller)), desk, topic: Arc::default(), idle: sources.timing.git_idle, gate: Some(Arc::clone(&gate)) });
     }
     all
 }
@@ -243,7 +255,7 @@ pub async fn sync_once(leader: &Leader, sources: &Sources, clock: &SharedClock) 
         let mut tries = 0;
         loop {
             tries += 1;
-            match round(&mut followed.poller, &followed.desk.board, &Hints::new()).await {
+            match followed.round(&Hints::new()).await {
                 Ok(()) => return Ok(()),
                 Err(error) if tries >= TRIES || !error.may_pass() => return Err(SyncError::Poll(followed.desk.board.source(), error)),
                 Err(_) => followed.desk.timing.pause.wait(followed.desk.timing.backoff(tries)).await,
@@ -256,20 +268,6 @@ pub async fn sync_once(leader: &Leader, sources: &Sources, clock: &SharedClock) 
     }
     results.into_iter().collect::<Result<Vec<()>, _>>()?;
     Ok(leader.view().gerrit().check()?)
-}
-
-/// A round with all that is said about it.
-async fn round(poller: &mut Poller, board: &Board, hints: &Hints) -> Result<(), PollError> {
-    board.begin();
-    let (outcome, result) = match poller.round(hints).await {
-        Ok(outcome) => (outcome, Ok(())),
-        Err(error) => {
-            tracing::warn!(source = %board.source(), %error, "a round failed");
-            (Outcome::Failed(error.to_string()), Err(error))
-        }
-    };
-    board.end(outcome);
-    result
 }
 
 impl PollError {
@@ -285,12 +283,32 @@ impl PollError {
 }
 
 impl Followed {
+    /// A round with all that is said about it.
+    async fn round(&mut self, hints: &Hints) -> Result<(), PollError> {
+        let board = &self.desk.board;
+        board.doing("waits for its turn");
+        let _turn = match &self.gate {
+            Some(gate) => gate.acquire().await.ok(),
+            None => None,
+        };
+        board.begin();
+        let (outcome, result) = match self.poller.round(hints).await {
+            Ok(outcome) => (outcome, Ok(())),
+            Err(error) => {
+                tracing::warn!(source = %board.source(), %error, "a round failed");
+                (Outcome::Failed(error.to_string()), Err(error))
+            }
+        };
+        board.end(outcome);
+        result
+    }
+
     /// Round after round.
     async fn run(mut self, stop: CancellationToken) {
         let mut hints = Hints::new();
         loop {
             let result = tokio::select! {
-                result = round(&mut self.poller, &self.desk.board, &hints) => result,
+                result = self.round(&hints) => result,
                 // What was committed is committed; what was not, the next start reads again.
                 () = stop.cancelled() => return,
             };

@@ -152,6 +152,8 @@ pub(crate) fn github_differences(
 ) -> Vec<String> {
     let mut found = Vec::new();
     let there = world.repo(repo);
+    // The log has names in lower case.
+    let repo = repo.to_lowercase();
     let (owner, name) = repo.split_once('/').unwrap();
     let Some(here) = view.github().repo(owner, name) else {
         return if there.issues.is_empty() && there.labels.is_empty() && there.milestones.is_empty() { found } else { vec![format!("no repository {repo}")] };
@@ -317,8 +319,26 @@ pub(crate) fn now(clock: &TestClock) -> i64 {
     clock.now_ms().div_euclid(1000)
 }
 
+/// The bytes of commits.
+fn raw_commits(dir: &Path, hashes: &str) -> BTreeMap<String, Vec<u8>> {
+    let printed = git_bytes(dir, &["cat-file", "--batch"], hashes);
+    let mut rest = &printed[..];
+    let mut found = BTreeMap::new();
+    while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+        let head = String::from_utf8(rest[..end].to_vec()).unwrap();
+        let (hash, size) = (head.split(' ').next().unwrap(), head.split(' ').nth(2).unwrap().parse::<usize>().unwrap());
+        found.insert(hash.to_owned(), rest[end + 1..end + 1 + size].to_vec());
+        rest = &rest[end + 2 + size..];
+    }
+    found
+}
+
 /// The `git` program, for what a test wants to know of a repository.
 pub(crate) fn git(dir: &Path, args: &[&str], input: &str) -> String {
+    String::from_utf8(git_bytes(dir, args, input)).unwrap()
+}
+
+fn git_bytes(dir: &Path, args: &[&str], input: &str) -> Vec<u8> {
     use std::io::Write as _;
     let mut child = std::process::Command::new("git")
         .args(args)
@@ -336,7 +356,7 @@ pub(crate) fn git(dir: &Path, args: &[&str], input: &str) -> String {
     let output = child.wait_with_output().unwrap();
     writing.join().unwrap().unwrap();
     assert!(output.status.success(), "git {args:?}");
-    String::from_utf8(output.stdout).unwrap()
+    output.stdout
 }
 
 /// What the corpus should have of a repository: references with hashes, as a server lists them.
@@ -376,13 +396,13 @@ pub(crate) fn gerrit_differences(dir: &Path, project: &str, view: &corpus::View)
             current = line;
         }
     }
+    let raws = raw_commits(dir, &commits);
     for hash in commits.lines() {
         let Some(commit) = here.commit(&corpus::Hash::parse(hash).unwrap()) else {
             found.push(format!("commit {hash} is missing"));
             continue;
         };
-        let raw = git(dir, &["cat-file", "commit", hash], "");
-        if commit.raw() != raw.as_bytes() {
+        if raws.get(hash).map(Vec::as_slice) != Some(commit.raw()) {
             found.push(format!("commit {hash} has other bytes"));
         }
         let mut files: Vec<String> = commit
