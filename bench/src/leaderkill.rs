@@ -26,6 +26,8 @@ const STEPS: usize = 5;
 const FOLLOWERS: usize = 3;
 /// A start or a round that takes longer has failed.
 const LIMIT: Duration = Duration::from_secs(60);
+/// How long a kill waits for more to be written.
+const PATIENCE: Duration = Duration::from_millis(1_500);
 /// The host of the projects in the log.
 const HOST: &str = "review.example.org";
 
@@ -189,9 +191,14 @@ async fn kill(settings: &Settings, kills: usize) -> anyhow::Result<Found> {
     }
     for round in 0..kills {
         gerrit.world().random(settings.seed + 1 + round as u64, STEPS);
-        tokio::time::sleep(Duration::from_millis(random.random_range(0..250))).await;
-        // What is shown right before the kill must be there after it.
-        let before = shown(&client, &url).await?;
+        // In the middle of writing: after so many more bytes, or after a while if nothing comes.
+        let mut before = shown(&client, &url).await?;
+        let (goal, waiting) = (before.total() + random.random_range(0..4_000), Instant::now());
+        while before.total() < goal && waiting.elapsed() < PATIENCE {
+            tokio::time::sleep(Duration::from_millis(random.random_range(0..10))).await;
+            before = shown(&client, &url).await?;
+        }
+        // What was shown right before the kill must be there after it.
         daemon.kill()?;
         if !kept(&data, &before)? {
             found.lost += 1;

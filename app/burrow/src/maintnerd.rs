@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use axum::serve::ListenerExt as _;
 use burrow_clock::{SharedClock, SystemClock};
 use burrow_maintnerd::config::Config;
 use burrow_maintnerd::http::Readers;
 use burrow_maintnerd::leader::{Leader, LeaderError};
 use burrow_maintnerd::mirror::Mirror;
 use burrow_maintnerd::poll::Pollers;
-use burrow_maintnerd::{api, pages, poll};
+use burrow_maintnerd::{api, pages, poll, restore};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
@@ -56,6 +57,9 @@ pub(crate) struct MaintnerdArgs {
     /// Address of a pubsubhelper whose events wake the sources
     #[arg(long, value_name = "URL")]
     pubsub: Option<String>,
+    /// First fill the folder of the log from its copy (`[copy]` of the configuration); the folder must be empty
+    #[arg(long, requires = "config")]
+    restore: bool,
     /// Read the log, say what is in it, and end
     #[arg(long)]
     init_and_quit: bool,
@@ -109,6 +113,13 @@ pub(crate) async fn run(args: MaintnerdArgs) -> Result<ExitCode, Failure> {
         None
     };
 
+    if args.restore {
+        let Some((bucket, _)) = config.bucket().map_err(Failure::usage)? else {
+            return Err(Failure::usage("--restore needs a [copy] in the configuration, to take the log from"));
+        };
+        let restored = restore::restore(&bucket, &data).await.map_err(Failure::infrastructure)?;
+        eprintln!("{}: {} segments, {} bytes came back from the copy.", data.display(), restored.segments, restored.bytes);
+    }
     let clock = SystemClock::shared();
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let bar = reading_bar();
@@ -150,7 +161,11 @@ pub(crate) async fn run(args: MaintnerdArgs) -> Result<ExitCode, Failure> {
     let scheme = if acceptor.is_some() { "https" } else { "http" };
     eprintln!("The log is at {scheme}://{address}/logs; status at {scheme}://{address}/. Ctrl-C stops.");
     let server = match acceptor {
-        None => tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(ended).await }),
+        None => {
+            // As in `tls`: gRPC's answers would wait for more bytes otherwise.
+            let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+            tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(ended).await })
+        }
         Some(acceptor) => {
             let listener = tls::Listener::new(listener, acceptor).map_err(Failure::infrastructure)?;
             tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(ended).await })

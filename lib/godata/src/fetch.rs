@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol_mutlog::Sha224;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::cache::{Base, Draft, Stamp, is_busy, read_through};
 use crate::error::Class;
@@ -58,6 +58,9 @@ pub(crate) struct Done {
     /// Digest of the bytes before [`Job::mark`], if they passed by.
     pub(crate) at_mark: Option<Sha224>,
 }
+
+/// What is missing of a segment and has at most this many bytes is awaited in memory.
+const AT_ONCE: u64 = 64 << 10;
 
 /// Why a segment is not in the cache.
 #[derive(Debug)]
@@ -234,6 +237,10 @@ impl Fetch<'_> {
             // All of it comes: what there is is not needed.
             (*draft, *base) = (None, None);
         }
+        let wanted = job.size - begin;
+        if draft.is_none() && wanted <= AT_ONCE {
+            return self.at_once(job, base, draft, response, wanted, planned).await;
+        }
         let begun = match draft.take() {
             Some(mut begun) => {
                 begun.clean = false;
@@ -244,9 +251,36 @@ impl Fetch<'_> {
         let path = begun.path().to_owned();
         let (sender, receiver) = mpsc::channel(QUEUE);
         let writer = tokio::task::spawn_blocking(move || write(begun, receiver));
-        let came = self.pump(response, job.size - begin, sender, planned).await;
+        let came = self.pump(response, wanted, sender, planned).await;
         let (written, result) = writer.await.map_err(|error| Trouble::Disk(Error::cache("writing", &path, io::Error::other(error))))?;
         result.map_err(|error| Trouble::Disk(Error::cache("writing", &path, error)))?;
+        match came {
+            Ok(()) => Ok(written),
+            Err(cause) => {
+                *draft = Some(written);
+                Err(Trouble::Net(cause))
+            }
+        }
+    }
+
+    /// The same for a few bytes, as most updates have: they are awaited in memory and then written in one go, on one thread.
+    async fn at_once(
+        &self,
+        job: &Job,
+        base: &mut Option<Base>,
+        draft: &mut Option<Draft>,
+        response: burrow_http_client::Response,
+        wanted: u64,
+        planned: &mut u64,
+    ) -> Result<Draft, Trouble> {
+        // As many places as there can be pieces: nobody takes any before all are there.
+        let (sender, receiver) = mpsc::channel(usize::try_from(wanted).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS));
+        let came = self.pump(response, wanted, sender, planned).await;
+        let (cache, mark, base) = (self.cache.clone(), job.mark, base.take());
+        let written = blocking(self.cache, move || cache.draft(base, mark).map(|begun| write(begun, receiver)));
+        let failed = |error| Trouble::Disk(Error::cache("writing a segment in", self.cache.dir(), error));
+        let (written, result) = written.await.map_err(Trouble::Disk)?.map_err(failed)?;
+        result.map_err(failed)?;
         match came {
             Ok(()) => Ok(written),
             Err(cause) => {

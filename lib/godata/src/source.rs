@@ -222,12 +222,18 @@ impl Source {
 
     /// Compares with what was handed out. `None`: the cache was right, and there is nothing new.
     async fn adopt(&mut self, done: Vec<Done>) -> Result<Option<Update>, Error> {
-        let loaded = self.loaded.clone();
-        let (done, common) = blocking(&self.follower.cache, move || {
-            let common = common_prefix(&done, &loaded);
+        let (done, common) = if known_prefix(&done, &self.loaded) {
+            // The way of every update of a growing segment: nothing is read.
+            let common = common_prefix(&done, &self.loaded);
             (done, common)
-        })
-        .await?;
+        } else {
+            let loaded = self.loaded.clone();
+            blocking(&self.follower.cache, move || {
+                let common = common_prefix(&done, &loaded);
+                (done, common)
+            })
+            .await?
+        };
         let before = total(&self.loaded);
         let server = &self.follower.server;
         if common != before {
@@ -278,12 +284,8 @@ impl Follower {
 
     /// Brings segments into the cache, a few at a time.
     pub(crate) async fn bring(&self, jobs: Vec<Job>) -> Result<Vec<Done>, Stop> {
-        let cache = self.cache.clone();
-        let (jobs, missing) = blocking(&self.cache, move || {
-            let missing = jobs.iter().any(|job| !is_there(&cache, job));
-            (jobs, missing)
-        })
-        .await?;
+        // One look at a name each, which no disk is asked for: not worth a thread of its own.
+        let missing = jobs.iter().any(|job| !is_there(&self.cache, job));
         let _lock = if missing { self.lock().await? } else { None };
         let needed = jobs.iter().map(|job| expected(&self.cache, job)).fold(0, u64::saturating_add);
         let progress = Progress::expecting(needed);
@@ -309,6 +311,12 @@ impl Follower {
 
 fn total(segments: &[LocalSegment]) -> u64 {
     segments.iter().map(|segment| segment.size).fold(0, u64::saturating_add)
+}
+
+/// Whether [`common_prefix`] finds its answer without reading a file.
+fn known_prefix(new: &[Done], old: &[LocalSegment]) -> bool {
+    let differs = new.iter().zip(old).find(|(new, old)| new.local.sha224 != old.sha224);
+    differs.is_none_or(|(new, old)| new.local.size > old.size && new.at_mark.is_some())
 }
 
 /// Bytes that both lists begin with, as far as digests tell (`spec/maintner.md` §5.4). Blocks.

@@ -39,6 +39,7 @@ use tonic_prost::ProstCodec;
 use crate::api::dashboard::DashboardError;
 use crate::api::trywork::GerritApi;
 use crate::api::{self, Rules};
+use crate::http::Readers;
 
 pub use finder::FindError;
 use finder::Finder;
@@ -50,6 +51,7 @@ const AT_ONCE: usize = 16;
 #[derive(Debug, Clone)]
 pub struct Service {
     inner: Arc<Inner>,
+    readers: Readers,
 }
 
 #[derive(Debug)]
@@ -65,7 +67,15 @@ impl Service {
     pub fn new(views: watch::Receiver<View>, rules: Rules, gerrit: Option<Arc<dyn GerritApi>>, clock: SharedClock) -> Service {
         let rules = Arc::new(rules);
         let finder = Finder::new(Arc::clone(&rules), gerrit, clock);
-        Service { inner: Arc::new(Inner { views, rules, finder, turns: Semaphore::new(AT_ONCE) }) }
+        let inner = Inner { views, rules, finder, turns: Semaphore::new(AT_ONCE) };
+        Service { inner: Arc::new(inner), readers: Readers::everybody() }
+    }
+
+    /// Answers these readers only; others are told that they need a token.
+    #[must_use]
+    pub fn for_readers(mut self, readers: Readers) -> Service {
+        self.readers = readers;
+        self
     }
 
     fn view(&self) -> View {
@@ -169,6 +179,9 @@ impl tower::Service<Request<Body>> for Service {
         Box::pin(async move {
             if let Some(refusal) = not_grpc(&request) {
                 return Ok(refusal);
+            }
+            if !service.readers.may_read(request.headers()) {
+                return Ok(Status::unauthenticated("this log needs a token").into_http());
             }
             let path = request.uri().path();
             Ok(match Method::of_path(path) {

@@ -58,7 +58,8 @@ struct Pages {
 pub fn router(site: Site, shutdown: CancellationToken) -> Router {
     let started_ms = site.clock.now_ms();
     let logs = http::router(site.leader.log().clone(), site.readers.clone(), shutdown);
-    let service = grpc::Service::new(site.leader.subscribe(), site.rules.clone(), site.gerrit.clone(), Arc::clone(&site.clock));
+    let service =
+        grpc::Service::new(site.leader.subscribe(), site.rules.clone(), site.gerrit.clone(), Arc::clone(&site.clock)).for_readers(site.readers.clone());
     let pages = Pages { site, started_ms };
     let private = Router::new()
         .route("/", get(overview))

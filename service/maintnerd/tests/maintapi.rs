@@ -4,7 +4,7 @@
 //! temporary files. Serve that folder with the reference over plain HTTP/2, its Gerrit client pointed at a server for the files in `maintapi/gerrit`, and run the
 //! test with `RECORD_FROM=HOST:PORT`.
 
-#[path = "../examples/serve_api/folder.rs"]
+#[path = "maintapi/folder.rs"]
 mod folder;
 #[path = "maintapi/wire.rs"]
 mod wire;
@@ -23,6 +23,7 @@ use burrow_clock::TestClock;
 use burrow_maintnerd::api::Rules;
 use burrow_maintnerd::api::trywork::{ChangeComment, ChangeDetail, GerritApi, GerritFailure};
 use burrow_maintnerd::grpc::{self, Service};
+use burrow_maintnerd::http::Readers;
 use futures_util::future::BoxFuture;
 use prost::Message;
 use protocol_maintapi::*;
@@ -304,6 +305,21 @@ async fn a_bad_request_or_a_fault_harms_no_other() {
     assert_eq!(answer.message, "unknown method GetRefs for service apipb.MaintnerService");
     let answer = client.send(request("/x/y", framed(b""))).await;
     assert_eq!(answer.message, "unknown service x");
+}
+
+#[tokio::test]
+async fn a_private_log_is_not_told_of() {
+    let address = serve(service(&world(), Arc::new(Faulty)).for_readers(Readers::with_token("sesame"))).await;
+    let mut client = Client::connect(&address).await;
+    let question = HasAncestorRequest { commit: id("merge"), ancestor: id("go-0") }.encode_to_vec();
+    for (header, expected) in [(None, code::UNAUTHENTICATED), (Some("Bearer simsim"), code::UNAUTHENTICATED), (Some("Bearer sesame"), code::OK)] {
+        let mut request = request(Method::HasAncestor.path(), framed(&question));
+        if let Some(header) = header {
+            request.headers_mut().insert("authorization", header.parse().unwrap());
+        }
+        let answer = client.send(request).await;
+        assert_eq!((answer.http, answer.code), (StatusCode::OK, expected), "{header:?}: {}", answer.message);
+    }
 }
 
 /// The answer to one request in HTTP/1.1.

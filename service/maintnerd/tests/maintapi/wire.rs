@@ -21,6 +21,7 @@ pub(crate) mod code {
     pub(crate) const FAILED_PRECONDITION: i32 = 9;
     pub(crate) const UNIMPLEMENTED: i32 = 12;
     pub(crate) const INTERNAL: i32 = 13;
+    pub(crate) const UNAUTHENTICATED: i32 = 16;
 }
 
 /// What came back.
