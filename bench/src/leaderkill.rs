@@ -72,8 +72,19 @@ struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it and waits until it says where its log is.
+    /// Starts it and waits until it says where its log is; as a supervisor does, again when it ends at once. A child that the killed one was just starting may hold
+    /// its port or its lock for a moment.
     fn start(burrow: &Path, config: &Path) -> anyhow::Result<Daemon> {
+        let begin = Instant::now();
+        loop {
+            match Daemon::start_once(burrow, config) {
+                Err(error) if begin.elapsed() < LIMIT && error.to_string().contains("in use") => std::thread::sleep(Duration::from_millis(20)),
+                result => return result,
+            }
+        }
+    }
+
+    fn start_once(burrow: &Path, config: &Path) -> anyhow::Result<Daemon> {
         let mut child =
             Command::new(burrow).args(["maintnerd", "--config"]).arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let mut lines = BufReader::new(child.stderr.take().context("a piped stderr")?).lines();
@@ -165,8 +176,9 @@ async fn kill(settings: &Settings, kills: usize) -> anyhow::Result<Found> {
     gerrit.world().random(settings.seed, 200);
     let projects: Vec<String> = gerrit.world().projects().map(|project| project.name.clone()).collect();
     let data = dir.path().join("maintner");
-    // A port that is free now is free again after each kill.
-    let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    // A port that nobody is given by chance while it is free between a kill and the next start.
+    let mut ports = 21_000..31_000_u16;
+    let address = ports.find_map(|port| std::net::TcpListener::bind(("127.0.0.1", port)).ok()?.local_addr().ok()).context("no free port")?;
     let names: Vec<String> = projects.iter().map(|project| format!("\"{HOST}/{project}\"")).collect();
     let config = dir.path().join("maintnerd.toml");
     std::fs::write(
