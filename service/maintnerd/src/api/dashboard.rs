@@ -66,7 +66,7 @@ pub enum DashboardError {
     /// Mixed, there is one page only.
     #[error("branch=mixed does not support pagination")]
     MixedPage,
-    /// More than [`MAX_SKIP`] commits would be passed over.
+    /// More than `MAX_SKIP` commits would be passed over.
     #[error("too far back")]
     TooFarBack,
     /// The main project or its releases are not there.
