@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use burrow_loggen::{Order, Plan, generate, torture, torture_hostile};
 use burrow_maintner::{Corpus, Covered, LoadError, Part, Reading, Snapshot, SnapshotError, View, dump};
-use protocol_mutlog::{Sha224, append_record};
+use protocol_mutlog::{Sha224, append_record, schema};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -313,4 +313,27 @@ fn memory_of_the_tail_is_exchanged_for_the_file() {
     assert_eq!(lines(&corpus.view(), Reading::Ours), before);
     assert!(corpus.settle(segments[0].0.size, offset, &segments[1].1).unwrap());
     assert_eq!(lines(&corpus.view(), Reading::Ours), before);
+}
+
+#[test]
+fn the_last_word_says_who_reviews() {
+    let commit = |hash: u8, parent: Option<u8>, message: &str| {
+        let parent = parent.map_or_else(String::new, |parent| format!("parent {parent:040x}\n"));
+        let raw = format!("tree {:040x}\n{parent}author A <1@s> 1700000000 +0000\ncommitter G <g@s> 1700000000 +0000\n\n{message}", 0);
+        schema::GitCommit { sha1: format!("{hash:040x}").into_bytes(), raw: raw.into_bytes(), ..Default::default() }
+    };
+    let reference = |name: &str, hash: u8| schema::GitRef { ref_name: name.into(), sha1: format!("{hash:040x}").into_bytes(), ..Default::default() };
+    let metas = [
+        "Create change\n\nPatch-set: 1\nReviewer: Ada <2@s>\nReviewer: Bob <3@s>\nCC: Cy <4@s>\n",
+        "Update\n\nPatch-set: 1\nRemoved: Ada <2@s>\nReviewer: Cy <4@s>\nCC: Bob <3@s>\nCC: Dee <5@s>\n",
+        "Update\n\nReviewer: Nobody <9@s>\n\nPatch-set: 1\nReviewer: Ada L <2@s>\n",
+    ];
+    let mut commits: Vec<schema::GitCommit> = (10..).zip(metas).map(|(hash, message)| commit(hash, (hash > 10).then(|| hash - 1), message)).collect();
+    commits.push(commit(1, None, "change\n"));
+    let refs = vec![reference("refs/changes/07/7/1", 1), reference("refs/changes/07/7/meta", 12)];
+    let gerrit = schema::GerritMutation { project: b"s/p".to_vec(), commits, refs, ..Default::default() };
+    let view = of_memory(&[schema::Mutation { gerrit: Some(gerrit), ..Default::default() }.encode()]).view();
+    let found = view.gerrit().project("s", "p").unwrap().change(7).unwrap().reviewers();
+    let names = |people: &[burrow_maintner::Person<'_>]| people.iter().map(|who| who.name().to_string()).collect::<Vec<_>>();
+    assert_eq!((names(&found.reviewers), names(&found.cc)), (vec!["Cy".to_owned(), "Ada L".to_owned()], vec!["Bob".to_owned(), "Dee".to_owned()]));
 }

@@ -345,10 +345,52 @@ impl<'a> Change<'a> {
         self.metas().iter().rev().find_map(|meta| meta.own_hashtags()).unwrap_or_default()
     }
 
+    /// Who is to review it now, and who is only told of it: as the lines `Reviewer:`, `CC:` and `Removed:` of its meta commits say, the last word counting.
+    pub fn reviewers(self) -> Reviewers<'a> {
+        let mut found = Reviewers::default();
+        for meta in self.metas() {
+            let lines = meta.footer().0.split(|byte| *byte == b'\n');
+            for (key, who) in lines.filter_map(|line| line.split_at_checked(memchr::memchr(b':', line)?)) {
+                let who = Person(Text(trim(who.get(1..).unwrap_or(b""))));
+                let list = match key {
+                    b"Reviewer" => Some(&mut found.reviewers),
+                    b"CC" => Some(&mut found.cc),
+                    b"Removed" => None,
+                    _ => continue,
+                };
+                if let Some(list) = list {
+                    list.push(who);
+                    let last = list.len() - 1;
+                    if let Some(before) = list.iter().position(|known| known.email() == who.email()).filter(|before| *before != last) {
+                        list.remove(before);
+                    }
+                }
+                match key {
+                    b"Reviewer" => found.cc.retain(|known| known.email() != who.email()),
+                    b"CC" => found.reviewers.retain(|known| known.email() != who.email()),
+                    _ => {
+                        found.reviewers.retain(|known| known.email() != who.email());
+                        found.cc.retain(|known| known.email() != who.email());
+                    }
+                }
+            }
+        }
+        found
+    }
+
     /// The votes on it now.
     pub fn votes(self, reading: Reading) -> Votes<'a> {
         votes::votes(self.project(), &self.metas(), reading)
     }
+}
+
+/// Who looks at a change. People are accounts of the server: `Name <123@server>`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reviewers<'a> {
+    /// Who is to review it, in the order in which they were asked last.
+    pub reviewers: Vec<Person<'a>>,
+    /// Who is only told of it.
+    pub cc: Vec<Person<'a>>,
 }
 
 /// A meta commit of a change: one thing that happened to it.

@@ -8,7 +8,7 @@ mod votes;
 use std::borrow::Cow;
 use std::fmt;
 
-pub use gerrit::{Change, Gerrit, HashtagEdit, Hashtags, Message, Meta, MissingCommits, Project};
+pub use gerrit::{Change, Gerrit, HashtagEdit, Hashtags, Message, Meta, MissingCommits, Project, Reviewers};
 pub use git::{Commit, FileChange, Git, Person};
 pub use github::{Comment, DismissedReview, Event, Github, Issue, Label, Milestone, MilestoneOf, Repo, Review, Team, User};
 pub use votes::Votes;
