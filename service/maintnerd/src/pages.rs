@@ -108,6 +108,15 @@ impl Overview<'_> {
         groups.join("\u{2009}")
     }
 
+    /// The beginning of an error: the whole one is in the JSON, and would push the table out of the window.
+    fn brief(&self, error: impl AsRef<str>) -> String {
+        let error = error.as_ref();
+        match error.char_indices().nth(70) {
+            Some((end, _)) => format!("{}…", error.get(..end).unwrap_or(error)),
+            None => error.to_owned(),
+        }
+    }
+
     fn current_bytes(&self) -> i64 {
         self.status.current.as_ref().and_then(|current| i64::try_from(current.size).ok()).unwrap_or_default()
     }
