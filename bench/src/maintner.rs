@@ -180,7 +180,7 @@ pub(crate) fn open(dir: &Path, snapshot: &Path) -> anyhow::Result<()> {
     let begin = Instant::now();
     let files = segments_of(dir)?;
     let segments: Vec<(Covered, PathBuf)> = covered.into_iter().zip(files).map(|(covered, (path, _))| (covered, path)).collect();
-    let (corpus, _) = Snapshot::open(snapshot, &segments, &|_, _| Err(std::io::ErrorKind::Unsupported.into()))?;
+    let (corpus, _) = Snapshot::open(snapshot, &segments)?;
     let view = corpus.view();
     let title = view.github().repos().first().and_then(|repo| repo.issues().last().map(|issue| issue.title().to_string()));
     let seconds = begin.elapsed().as_secs_f64();

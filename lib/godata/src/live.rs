@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use burrow_maintner::{Corpus, Covered, LoadError, Part, Snapshot, SnapshotError, View};
 
-use crate::cache::prefix_sha224;
 use crate::{Error, LocalSegment, Options, Source, Update};
 
 /// Settings of [`get`].
@@ -113,9 +112,7 @@ pub async fn get(server: &str, dir: &Path, options: GetOptions) -> Result<Live, 
 fn open(segments: &[LocalSegment], options: &GetOptions, snapshot: &Path) -> Result<(Corpus, u64), GetError> {
     if options.snapshot {
         let known: Vec<(Covered, PathBuf)> = segments.iter().map(|segment| (cover(segment), segment.path.clone())).collect();
-        let digest =
-            |path: &Path, size: u64| prefix_sha224(path, size).map(|digest| digest.to_string()).ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into());
-        match Snapshot::open(snapshot, &known, &digest) {
+        match Snapshot::open(snapshot, &known) {
             Ok((corpus, covered)) => return Ok((corpus, covered)),
             Err(SnapshotError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
             Err(SnapshotError::Tail(error)) => return Err(error.into()),

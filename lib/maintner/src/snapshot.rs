@@ -174,15 +174,11 @@ impl Snapshot {
     /// Opens a snapshot of the log with these segments, maps the log's files and takes in what the log has more. Says, too, how many bytes of the log the
     /// snapshot covers.
     ///
-    /// `digest_of` gives the digest of the first `size` bytes of a segment; it is asked only for segments that have grown since.
+    /// Only of a segment that has grown since bytes are read, to compare their digest.
     ///
     /// # Errors
     /// [`SnapshotError`]: there is none, or it must not be used.
-    pub fn open(
-        path: &Path,
-        segments: &[(Covered, PathBuf)],
-        digest_of: &dyn Fn(&Path, u64) -> std::io::Result<String>,
-    ) -> Result<(Corpus, u64), SnapshotError> {
+    pub fn open(path: &Path, segments: &[(Covered, PathBuf)]) -> Result<(Corpus, u64), SnapshotError> {
         let file_error = |source| SnapshotError::File { path: path.to_owned(), source };
         let unusable = |what: &str| SnapshotError::Unusable { path: path.to_owned(), what: what.to_owned() };
         let file = File::open(path).map_err(file_error)?;
@@ -203,7 +199,7 @@ impl Snapshot {
                 return Err(other());
             }
             let same = covered.size == segment.size && covered.sha224 == segment.sha224
-                || covered.size < segment.size && digest_of(file, covered.size).map_err(file_error)? == covered.sha224;
+                || covered.size < segment.size && digest(file, covered.size).map_err(file_error)? == covered.sha224;
             if !same {
                 return Err(other());
             }
@@ -242,6 +238,21 @@ impl Snapshot {
             corpus.append(&part)?;
         }
         Ok((corpus, header.position))
+    }
+}
+
+/// Digest of the first `size` bytes of a file, in hex; of all if it has fewer.
+fn digest(path: &Path, size: u64) -> std::io::Result<String> {
+    use std::io::Read as _;
+    let mut file = File::open(path)?.take(size);
+    let mut digest = protocol_mutlog::Digest::default();
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        let len = file.read(&mut piece)?;
+        if len == 0 {
+            return Ok(digest.finish().to_string());
+        }
+        digest.update(piece.get(..len).unwrap_or(&[]));
     }
 }
 

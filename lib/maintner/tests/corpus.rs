@@ -234,7 +234,7 @@ fn a_snapshot_is_the_corpus_and_is_extended_by_the_logs_tail() {
     let snapshot = dir.path().join("corpus.snap");
     let corpus = load(dir.path(), 2);
     Snapshot::write(&corpus.view(), &covered(&segments), &snapshot).unwrap();
-    let opened = Snapshot::open(&snapshot, &segments, &digest).unwrap().0;
+    let opened = Snapshot::open(&snapshot, &segments).unwrap().0;
     assert_same(&lines(&opened.view(), Reading::Reference), &lines(&corpus.view(), Reading::Reference));
     assert_eq!(opened.view().records(), corpus.view().records());
 
@@ -246,7 +246,7 @@ fn a_snapshot_is_the_corpus_and_is_extended_by_the_logs_tail() {
     let mut known = covered(&segments);
     known[1] = Covered { number: 1, size: half, sha224: digest(&segments[1].1, half).unwrap() };
     Snapshot::write(&early.view(), &known, &snapshot).unwrap();
-    let extended = Snapshot::open(&snapshot, &segments, &digest).unwrap().0;
+    let extended = Snapshot::open(&snapshot, &segments).unwrap().0;
     assert_eq!(extended.view().position(), corpus.view().position());
     // Changes that were walked twice differ in the torture log, as they do in the reference; everything else may not.
     let without = |view: &View| stable(view).lines().filter(|line| !line.contains("\"t\":\"gcl\"")).collect::<Vec<_>>().join("\n");
@@ -255,7 +255,7 @@ fn a_snapshot_is_the_corpus_and_is_extended_by_the_logs_tail() {
     // What is opened can be written to and written down again.
     let again = dir.path().join("again.snap");
     Snapshot::write(&extended.view(), &covered(&segments), &again).unwrap();
-    assert_same(&lines(&Snapshot::open(&again, &segments, &digest).unwrap().0.view(), Reading::Ours), &lines(&extended.view(), Reading::Ours));
+    assert_same(&lines(&Snapshot::open(&again, &segments).unwrap().0.view(), Reading::Ours), &lines(&extended.view(), Reading::Ours));
 }
 
 #[test]
@@ -269,15 +269,15 @@ fn a_snapshot_of_another_log_or_with_damage_is_refused() {
 
     let mut other = segments.clone();
     other[0].0.sha224 = Sha224::of(b"other").to_string();
-    assert!(matches!(Snapshot::open(&snapshot, &other, &digest), Err(SnapshotError::OtherLog { number: 0, .. })));
-    assert!(matches!(Snapshot::open(&snapshot, &segments[..1], &digest), Err(SnapshotError::OtherLog { number: 1, .. })), "a log that went back in time");
-    assert!(matches!(Snapshot::open(&dir.path().join("none"), &segments, &digest), Err(SnapshotError::File { .. })));
+    assert!(matches!(Snapshot::open(&snapshot, &other), Err(SnapshotError::OtherLog { number: 0, .. })));
+    assert!(matches!(Snapshot::open(&snapshot, &segments[..1]), Err(SnapshotError::OtherLog { number: 1, .. })), "a log that went back in time");
+    assert!(matches!(Snapshot::open(&dir.path().join("none"), &segments), Err(SnapshotError::File { .. })));
 
     let whole = std::fs::read(&snapshot).unwrap();
     let damaged = dir.path().join("damaged.snap");
     for end in [0, 10, 30, 1000, whole.len() / 2, whole.len() - 1] {
         std::fs::write(&damaged, &whole[..end]).unwrap();
-        let error = Snapshot::open(&damaged, &segments, &digest).unwrap_err();
+        let error = Snapshot::open(&damaged, &segments).unwrap_err();
         assert!(matches!(error, SnapshotError::Unusable { .. } | SnapshotError::File { .. }), "cut at {end}: {error}");
     }
     let mut noticed = 0;
@@ -285,7 +285,7 @@ fn a_snapshot_of_another_log_or_with_damage_is_refused() {
         let mut bytes = whole.clone();
         bytes[place] ^= 0x10;
         std::fs::write(&damaged, &bytes).unwrap();
-        match Snapshot::open(&damaged, &segments, &digest) {
+        match Snapshot::open(&damaged, &segments) {
             Err(_) => noticed += 1,
             // Only what nobody reads (the room between tables) may be damaged unnoticed.
             Ok((opened, _)) => assert!(lines(&opened.view(), Reading::Ours) == expected, "a flipped bit at {place} went unnoticed"),

@@ -136,7 +136,7 @@ fn covered(state: &State) -> Vec<(Covered, PathBuf)> {
 
 fn load(state: &State, snapshot: &Path, threads: usize, progress: &(dyn Fn(Progress) + Sync)) -> Result<(Corpus, u64), LeaderError> {
     let segments = covered(state);
-    match Snapshot::open(snapshot, &segments, &digest) {
+    match Snapshot::open(snapshot, &segments) {
         Ok(opened) => return Ok(opened),
         Err(SnapshotError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
         Err(SnapshotError::Tail(error)) => return Err(error.into()),
@@ -144,21 +144,6 @@ fn load(state: &State, snapshot: &Path, threads: usize, progress: &(dyn Fn(Progr
     }
     let parts: Vec<Part> = segments.iter().map(|(segment, path)| Part::file(path, 0, segment.size)).collect();
     Ok((Corpus::load(&parts, threads, progress)?, 0))
-}
-
-/// Digest of the beginning of a file.
-fn digest(path: &Path, size: u64) -> std::io::Result<String> {
-    use std::io::Read as _;
-    let mut file = std::fs::File::open(path)?.take(size);
-    let mut digest = protocol_mutlog::Digest::default();
-    let mut piece = vec![0; 1 << 16];
-    loop {
-        let len = file.read(&mut piece)?;
-        if len == 0 {
-            return Ok(digest.finish().to_string());
-        }
-        digest.update(piece.get(..len).unwrap_or(&[]));
-    }
 }
 
 /// The newest snapshot.
