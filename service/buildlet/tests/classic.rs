@@ -204,14 +204,15 @@ fn the_trailer_tells_how_commands_end_to_a_client_that_does_not_ask_for_trailers
 #[test]
 fn the_head_is_there_before_the_command_says_anything_and_output_is_not_held_back() {
     let server = Server::start();
-    let fifo = server.work().join("fifo");
-    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    // One pipe for each line: a second reading of the same pipe would find the first writer still there, and then its end.
+    let pipes = ["first", "second"].map(|name| server.work().join(name));
+    assert!(std::process::Command::new("mkfifo").args(&pipes).status().unwrap().success());
     let mut client = server.connect();
-    client.exec(&format!("cmd=/bin/sh&mode=sys&cmdArg=-c&cmdArg={}", escape("read a < fifo; echo $a; read b < fifo; echo $b >&2")));
+    client.exec(&format!("cmd=/bin/sh&mode=sys&cmdArg=-c&cmdArg={}", escape("read a < first; echo $a; read b < second; echo $b >&2")));
     assert_eq!(client.head().status, 200);
-    std::fs::write(&fifo, "one\n").unwrap();
+    std::fs::write(&pipes[0], "one\n").unwrap();
     assert_eq!(client.chunk().unwrap(), b"one\n");
-    std::fs::write(&fifo, "two\n").unwrap();
+    std::fs::write(&pipes[1], "two\n").unwrap();
     assert_eq!(client.chunk().unwrap(), b"two\n");
 }
 

@@ -135,6 +135,18 @@ impl Process {
         Ended { status, lines }
     }
 
+    /// Waits until the process itself is gone, whoever holds its outputs. Only then are its files and locks free: `/proc` shows an empty command line before that.
+    ///
+    /// # Panics
+    /// It hangs.
+    pub fn wait_gone(&mut self) {
+        let start = Instant::now();
+        while self.child.try_wait().expect("wait for a child").is_none() {
+            assert!(start.elapsed() < HANG, "{} does not end; it printed:\n{}", self.name, self.text());
+            std::thread::yield_now();
+        }
+    }
+
     /// Asks it to end, as Ctrl-C does.
     pub fn interrupt(&self) {
         signal(self.id(), rustix::process::Signal::INT);
