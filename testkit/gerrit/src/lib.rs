@@ -30,12 +30,12 @@ mod shapes;
 mod store;
 mod world;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use burrow_clock::{SharedClock, TestClock};
 use futures_util::StreamExt as _;
 use http::StatusCode;
-use testkit_server::{Reply, Server};
+use testkit_server::{Question, Reply, Scene, Server, Stage};
 
 pub use model::{Account, Change, Comment, Label, Message, Ms, NewComment, PatchSet, Policy, Project, Review, Status, Strategy, Style, Vote};
 pub use world::World;
@@ -66,27 +66,18 @@ pub struct Asked {
     pub authenticated: bool,
 }
 
-type Matcher = Box<dyn Fn(&Asked) -> bool + Send>;
-type Hook = Box<dyn FnMut(&Asked, &mut World) + Send>;
-
-pub(crate) struct State {
-    pub(crate) world: World,
-    faults: Vec<(Matcher, Fault, u32)>,
-    hook: Option<Hook>,
-    asked: Vec<Asked>,
-    pub(crate) violations: Vec<String>,
-}
-
-impl std::fmt::Debug for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("violations", &self.violations).finish_non_exhaustive()
+impl Question for Asked {
+    fn path(&self) -> &str {
+        &self.path
     }
 }
 
-/// The server. Dropping it fails the test if a client broke a rule, or a fault was met by nobody.
+pub(crate) type State = Scene<World, Asked, Fault>;
+
+/// The server. Dropping it fails the test if a client broke a rule, or a fault was met by nobody. What a test can do with it is in [`Stage`].
 pub struct Gerrit {
     server: Server,
-    state: Arc<Mutex<State>>,
+    stage: Stage<World, Asked, Fault>,
     clock: TestClock,
 }
 
@@ -96,21 +87,11 @@ impl std::fmt::Debug for Gerrit {
     }
 }
 
-/// Access to the world; nobody else has it meanwhile.
-#[derive(Debug)]
-pub struct WorldGuard<'a>(MutexGuard<'a, State>);
+impl std::ops::Deref for Gerrit {
+    type Target = Stage<World, Asked, Fault>;
 
-impl std::ops::Deref for WorldGuard<'_> {
-    type Target = World;
-
-    fn deref(&self) -> &World {
-        &self.0.world
-    }
-}
-
-impl std::ops::DerefMut for WorldGuard<'_> {
-    fn deref_mut(&mut self) -> &mut World {
-        &mut self.0.world
+    fn deref(&self) -> &Self::Target {
+        &self.stage
     }
 }
 
@@ -122,16 +103,15 @@ impl Gerrit {
 
     /// With a clock of the test's own.
     pub async fn start_at(clock: TestClock) -> Gerrit {
-        let world = World::new(clock.clone());
-        let state = Arc::new(Mutex::new(State { world, faults: Vec::new(), hook: None, asked: Vec::new(), violations: Vec::new() }));
-        let shared = Arc::clone(&state);
+        let stage = Stage::new("Gerrit", World::new(clock.clone()));
+        let player = Arc::new(stage.player());
         let server = Server::start(move |request| {
-            let shared = Arc::clone(&shared);
-            Box::pin(async move { respond(&shared, request).await })
+            let player = Arc::clone(&player);
+            Box::pin(async move { respond(&player, request).await })
         })
         .await;
-        lock(&state).world.base = server.url("");
-        Gerrit { server, state, clock }
+        stage.world().base = server.url("");
+        Gerrit { server, stage, clock }
     }
 
     /// Address of the REST interface.
@@ -153,52 +133,6 @@ impl Gerrit {
     pub fn shared_clock(&self) -> SharedClock {
         Arc::new(self.clock.clone())
     }
-
-    /// What there is. Questions wait while it is held.
-    pub fn world(&self) -> WorldGuard<'_> {
-        WorldGuard(lock(&self.state))
-    }
-
-    /// The next `times` questions with this path (a prefix; encoded) go wrong.
-    pub fn fail(&self, path: &str, fault: Fault, times: u32) {
-        let path = path.to_owned();
-        self.fail_if(move |asked| asked.path.starts_with(&path), fault, times);
-    }
-
-    /// The next `times` questions for which `matches` says true go wrong.
-    pub fn fail_if(&self, matches: impl Fn(&Asked) -> bool + Send + 'static, fault: Fault, times: u32) {
-        lock(&self.state).faults.push((Box::new(matches), fault, times));
-    }
-
-    /// What happens just before each answer: how a test changes the world while it is being read.
-    pub fn before_each(&self, hook: impl FnMut(&Asked, &mut World) + Send + 'static) {
-        lock(&self.state).hook = Some(Box::new(hook));
-    }
-
-    /// What was asked since the last call.
-    pub fn take_asked(&self) -> Vec<Asked> {
-        std::mem::take(&mut lock(&self.state).asked)
-    }
-
-    /// Rules that clients broke since the last call. Whoever takes them has expected them.
-    pub fn take_violations(&self) -> Vec<String> {
-        std::mem::take(&mut lock(&self.state).violations)
-    }
-}
-
-impl Drop for Gerrit {
-    fn drop(&mut self) {
-        let violations = self.take_violations();
-        let unused: Vec<String> = lock(&self.state).faults.iter().filter(|(_, _, times)| *times > 0).map(|(_, fault, _)| format!("{fault:?}")).collect();
-        if !std::thread::panicking() {
-            assert!(violations.is_empty(), "the client broke rules of Gerrit's:\n{}", violations.join("\n"));
-            assert!(unused.is_empty(), "faults that nobody met, so the test shows less than it says: {unused:?}");
-        }
-    }
-}
-
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What is to be done with a question, decided while the world is held.
@@ -207,8 +141,8 @@ enum Work {
     Git(git_http::Service),
 }
 
-async fn respond(state: &Mutex<State>, request: http::Request<bytes::Bytes>) -> Reply {
-    let (work, fault) = prepare(&mut lock(state), &request);
+async fn respond(stage: &Stage<World, Asked, Fault>, request: http::Request<bytes::Bytes>) -> Reply {
+    let (work, fault) = prepare(&mut stage.scene(), &request);
     let reply = match work {
         Work::Done(reply) => reply,
         // Not while the world is held: fetching takes its time.
@@ -249,15 +183,9 @@ fn prepare(state: &mut State, request: &http::Request<bytes::Bytes>) -> (Work, O
     let whole = request.uri().path();
     let (path, authenticated) = whole.strip_prefix("/a/").map_or((whole.to_owned(), false), |rest| (format!("/{rest}"), true));
     let asked = Asked { path, query: request.uri().query().unwrap_or_default().to_owned(), authenticated };
-    state.asked.push(asked.clone());
-    if let Some(mut hook) = state.hook.take() {
-        hook(&asked, &mut state.world);
-        state.hook = Some(hook);
-    }
-    let fault = state.faults.iter_mut().find(|(matches, _, times)| *times > 0 && matches(&asked)).map(|(_, fault, times)| {
-        *times -= 1;
-        fault.clone()
-    });
+    state.note(asked.clone());
+    state.before(&asked);
+    let fault = state.fault(&asked);
     let work = match &fault {
         Some(Fault::Close) => Work::Done(Reply::Close),
         Some(Fault::Hang) => Work::Done(Reply::Hang),

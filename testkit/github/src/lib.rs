@@ -23,10 +23,10 @@ mod routes;
 mod shapes;
 mod world;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use burrow_clock::{SharedClock, TestClock};
-use testkit_server::Server;
+use testkit_server::{Question, Scene, Server, Stage};
 
 pub use model::{Comment, Event, Fate, Issue, Label, Milestone, Ms, Repo, Review, Reviewer, Team, User};
 pub use world::{Links, Policy, World};
@@ -78,21 +78,18 @@ pub struct Asked {
     pub status: u16,
 }
 
-type Matcher = Box<dyn Fn(&Asked) -> bool + Send>;
-type Hook = Box<dyn FnMut(&Asked, &mut World) + Send>;
-
-pub(crate) struct State {
-    world: World,
-    faults: Vec<(Matcher, Fault, u32)>,
-    hook: Option<Hook>,
-    asked: Vec<Asked>,
-    violations: Vec<String>,
+impl Question for Asked {
+    fn path(&self) -> &str {
+        &self.path
+    }
 }
 
-/// The server. Dropping it fails the test if a client broke a rule.
+pub(crate) type State = Scene<World, Asked, Fault>;
+
+/// The server. Dropping it fails the test if a client broke a rule. What a test can do with it is in [`Stage`].
 pub struct GitHub {
     server: Server,
-    state: Arc<Mutex<State>>,
+    stage: Stage<World, Asked, Fault>,
     clock: TestClock,
 }
 
@@ -102,27 +99,11 @@ impl std::fmt::Debug for GitHub {
     }
 }
 
-/// Access to the world; nobody else has it meanwhile.
-#[derive(Debug)]
-pub struct WorldGuard<'a>(MutexGuard<'a, State>);
+impl std::ops::Deref for GitHub {
+    type Target = Stage<World, Asked, Fault>;
 
-impl std::ops::Deref for WorldGuard<'_> {
-    type Target = World;
-
-    fn deref(&self) -> &World {
-        &self.0.world
-    }
-}
-
-impl std::ops::DerefMut for WorldGuard<'_> {
-    fn deref_mut(&mut self) -> &mut World {
-        &mut self.0.world
-    }
-}
-
-impl std::fmt::Debug for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("violations", &self.violations).finish_non_exhaustive()
+    fn deref(&self) -> &Self::Target {
+        &self.stage
     }
 }
 
@@ -134,16 +115,15 @@ impl GitHub {
 
     /// With a clock of the test's own.
     pub async fn start_at(clock: TestClock) -> GitHub {
-        let world = World::new(clock.clone());
-        let state = Arc::new(Mutex::new(State { world, faults: Vec::new(), hook: None, asked: Vec::new(), violations: Vec::new() }));
-        let shared = Arc::clone(&state);
+        let stage = Stage::new("GitHub", World::new(clock.clone()));
+        let player = stage.player();
         let server = Server::start(move |request| {
-            let reply = routes::respond(&mut lock(&shared), &request);
+            let reply = routes::respond(&mut player.scene(), &request);
             Box::pin(async move { reply })
         })
         .await;
-        lock(&state).world.base = server.url("");
-        GitHub { server, state, clock }
+        stage.world().base = server.url("");
+        GitHub { server, stage, clock }
     }
 
     /// The address that a client is given as the base.
@@ -160,50 +140,4 @@ impl GitHub {
     pub fn shared_clock(&self) -> SharedClock {
         Arc::new(self.clock.clone())
     }
-
-    /// What there is. Questions wait while it is held.
-    pub fn world(&self) -> WorldGuard<'_> {
-        WorldGuard(lock(&self.state))
-    }
-
-    /// The next `times` questions with this path (a prefix) go wrong.
-    pub fn fail(&self, path: &str, fault: Fault, times: u32) {
-        let path = path.to_owned();
-        self.fail_if(move |asked| asked.path.starts_with(&path), fault, times);
-    }
-
-    /// The next `times` questions for which `matches` says true go wrong.
-    pub fn fail_if(&self, matches: impl Fn(&Asked) -> bool + Send + 'static, fault: Fault, times: u32) {
-        lock(&self.state).faults.push((Box::new(matches), fault, times));
-    }
-
-    /// What happens just before each answer: how a test changes the world while it is being read.
-    pub fn before_each(&self, hook: impl FnMut(&Asked, &mut World) + Send + 'static) {
-        lock(&self.state).hook = Some(Box::new(hook));
-    }
-
-    /// What was asked since the last call.
-    pub fn take_asked(&self) -> Vec<Asked> {
-        std::mem::take(&mut lock(&self.state).asked)
-    }
-
-    /// Rules that clients broke since the last call. Whoever takes them has expected them.
-    pub fn take_violations(&self) -> Vec<String> {
-        std::mem::take(&mut lock(&self.state).violations)
-    }
-}
-
-impl Drop for GitHub {
-    fn drop(&mut self) {
-        let violations = self.take_violations();
-        let unused: Vec<String> = lock(&self.state).faults.iter().filter(|(_, _, times)| *times > 0).map(|(_, fault, _)| format!("{fault:?}")).collect();
-        if !std::thread::panicking() {
-            assert!(violations.is_empty(), "the client broke rules of GitHub's:\n{}", violations.join("\n"));
-            assert!(unused.is_empty(), "faults that nobody met, so the test shows less than it says: {unused:?}");
-        }
-    }
-}
-
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -41,16 +41,9 @@ pub(crate) fn respond(state: &mut State, request: &Request<Bytes>) -> Reply {
     let query = parse_query(request.uri().query().unwrap_or_default());
     let mut asked =
         Asked { path, query, conditional: request.headers().contains_key(IF_NONE_MATCH) || request.headers().contains_key(IF_MODIFIED_SINCE), status: 0 };
-    if let Some(mut hook) = state.hook.take() {
-        hook(&asked, &mut state.world);
-        // Unless the hook has set another one, which it cannot.
-        state.hook = Some(hook);
-    }
+    state.before(&asked);
     check(state, request, &asked);
-    let fault = state.faults.iter_mut().find(|(matches, _, times)| *times > 0 && matches(&asked)).map(|(_, fault, times)| {
-        *times -= 1;
-        fault.clone()
-    });
+    let fault = state.fault(&asked);
     let (reply, status) = match fault {
         Some(Fault::Close) => (Reply::Close, 0),
         Some(Fault::Hang) => (Reply::Hang, 0),
@@ -64,7 +57,7 @@ pub(crate) fn respond(state: &mut State, request: &Request<Bytes>) -> Reply {
         }
     };
     asked.status = status;
-    state.asked.push(asked);
+    state.note(asked);
     reply
 }
 

@@ -13,6 +13,8 @@
 //! # }
 //! ```
 
+mod stage;
+
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
@@ -30,6 +32,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+
+pub use stage::{Question, Scene, Stage, WorldGuard};
 
 /// What happens to a request.
 pub enum Reply {
