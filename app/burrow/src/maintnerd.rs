@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
 use crate::serve::{Interrupts, bind};
-use crate::tls;
+use crate::tls::{self, TlsArgs};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -66,6 +66,8 @@ pub(crate) struct MaintnerdArgs {
     /// Bring the log up to date once, check it, and end
     #[arg(long)]
     sync_and_quit: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 impl From<LeaderError> for Failure {
@@ -100,12 +102,16 @@ pub(crate) async fn run(args: MaintnerdArgs) -> Result<ExitCode, Failure> {
             Readers::with_token(token.trim())
         }
     };
-    let acceptor = match &config.tls {
-        None => None,
-        Some(files) => Some(tls::acceptor(&files.cert, &files.key, &[b"h2", b"http/1.1"])?),
-    };
     let listen = config.listen.clone().unwrap_or_else(|| "127.0.0.1:8082".into());
     let serving = !args.init_and_quit && !args.sync_and_quit;
+    let (clock, shutdown) = (SystemClock::shared(), CancellationToken::new());
+    let certificates = if serving {
+        let files = config.tls.as_ref().map(|files| (files.cert.as_path(), files.key.as_path()));
+        args.tls.open(files, &data, &tls::own_names(&listen), &clock, &shutdown).await?
+    } else {
+        None
+    };
+    let acceptor = certificates.map(|certificates| certificates.acceptor(&[b"h2", b"http/1.1"])).transpose()?;
     // Bound before the log is read, so that an address in use is known at once.
     let bound = if serving {
         Some(bind(&listen, acceptor.is_some() && config.token_file.is_some(), "`tls` and `token_file` in a configuration (see docs/maintner.md)").await?)
@@ -120,7 +126,6 @@ pub(crate) async fn run(args: MaintnerdArgs) -> Result<ExitCode, Failure> {
         let restored = restore::restore(&bucket, &data).await.map_err(Failure::infrastructure)?;
         eprintln!("{}: {} segments, {} bytes came back from the copy.", data.display(), restored.segments, restored.bytes);
     }
-    let clock = SystemClock::shared();
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let bar = reading_bar();
     let shown = bar.clone();
@@ -144,7 +149,6 @@ pub(crate) async fn run(args: MaintnerdArgs) -> Result<ExitCode, Failure> {
     };
     let pollers = Arc::new(Pollers::start(&leader, &sources, &clock).await);
     let (stop_copy, copying) = copy(&config, &leader, &clock)?;
-    let shutdown = CancellationToken::new();
     let site = pages::Site {
         leader: leader.clone(),
         rules: config.rules.clone().unwrap_or_else(api::Rules::go),

@@ -2,18 +2,119 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use burrow_certificates::{Acme, CertificateError, Certificates, Challenge, LETS_ENCRYPT, Source};
+use burrow_clock::SharedClock;
+use clap::Args;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
+
+/// Where the certificate of a service comes from, as flags.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "TLS")]
+pub(crate) struct TlsArgs {
+    /// PEM file with the certificate chain; read again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// PEM file with its key
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Makes a certificate and keeps it in the data folder; who connects must be told to trust it
+    #[arg(long, conflicts_with_all = ["tls_cert", "acme_host"])]
+    tls_self_signed: bool,
+    /// Public host names to get a certificate for over ACME, separated by commas
+    #[arg(long, value_name = "NAME", value_delimiter = ',', conflicts_with = "tls_cert")]
+    acme_host: Vec<String>,
+    /// Folder for the ACME account and certificate [default: acme in the data folder]
+    #[arg(long, value_name = "DIR", requires = "acme_host")]
+    acme_dir: Option<PathBuf>,
+    /// Directory of the ACME authority [default: Let's Encrypt]
+    #[arg(long, value_name = "URL", requires = "acme_host")]
+    acme_directory: Option<String>,
+    /// PEM file with the root that the authority's own address is trusted by; for an authority of one's own
+    #[arg(long, value_name = "FILE", requires = "acme_host")]
+    acme_root: Option<PathBuf>,
+    /// Mail address that the authority may write to
+    #[arg(long, value_name = "ADDRESS", requires = "acme_host")]
+    acme_contact: Option<String>,
+    /// Answers the authority's plain requests (HTTP-01) here, where its port 80 leads; without it, it looks at the HTTPS port, which must be 443
+    #[arg(long, value_name = "ADDR:PORT", requires = "acme_host")]
+    acme_http: Option<String>,
+}
+
+impl TlsArgs {
+    /// Opens what the flags say, or else the configuration's `files` (chain and key); `None`: neither does, and the service is plain. The certificate is
+    /// kept up to date until `shutdown`; any number of acceptors may be made of it. `names`: what a certificate of one's own making is for.
+    pub(crate) async fn open(
+        &self,
+        files: Option<(&Path, &Path)>,
+        data: &Path,
+        names: &[String],
+        clock: &SharedClock,
+        shutdown: &CancellationToken,
+    ) -> Result<Option<Certificates>, Failure> {
+        let flags = self.tls_cert.as_deref().zip(self.tls_key.as_deref());
+        let source = if !self.acme_host.is_empty() {
+            Source::Acme(Acme {
+                names: self.acme_host.clone(),
+                dir: self.acme_dir.clone().unwrap_or_else(|| data.join("acme")),
+                directory: self.acme_directory.clone().unwrap_or_else(|| LETS_ENCRYPT.to_owned()),
+                contact: self.acme_contact.clone(),
+                root: self.acme_root.clone(),
+                challenge: if self.acme_http.is_some() { Challenge::Http } else { Challenge::TlsAlpn },
+            })
+        } else if self.tls_self_signed {
+            Source::SelfSigned { dir: data.join("tls"), names: names.to_vec() }
+        } else if let Some((cert, key)) = flags.or(files) {
+            Source::Files { cert: cert.to_owned(), key: key.to_owned() }
+        } else {
+            return Ok(None);
+        };
+        let certificates = Certificates::open(source, Arc::clone(clock)).map_err(Failure::usage)?;
+        if let Some(listen) = &self.acme_http {
+            let listener =
+                TcpListener::bind(listen.as_str()).await.map_err(|error| Failure::infrastructure(format!("cannot listen on --acme-http {listen}: {error}")))?;
+            let (challenges, ended) = (challenges(certificates.clone()), shutdown.clone().cancelled_owned());
+            tokio::spawn(async move { axum::serve(listener, challenges).with_graceful_shutdown(ended).await });
+        }
+        let (kept, ended) = (certificates.clone(), shutdown.clone());
+        tokio::spawn(async move { kept.keep(ended).await });
+        Ok(Some(certificates))
+    }
+}
+
+/// Answers to an authority's plain requests.
+fn challenges(certificates: Certificates) -> axum::Router {
+    let answer = move |token: axum::extract::Path<String>| async move { certificates.http_challenge(&token).ok_or(axum::http::StatusCode::NOT_FOUND) };
+    axum::Router::new().route("/.well-known/acme-challenge/{token}", axum::routing::get(answer))
+}
+
+/// What a certificate of one's own making is for: the host that is listened on, and this machine.
+pub(crate) fn own_names(listen: &str) -> Vec<String> {
+    let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host).trim_matches(['[', ']']);
+    let any = host.is_empty() || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_unspecified());
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    if !any && !names.iter().any(|name| name == host) {
+        names.push(host.to_owned());
+    }
+    names
+}
+
+impl From<CertificateError> for Failure {
+    fn from(error: CertificateError) -> Failure {
+        Failure::infrastructure(error)
+    }
+}
 
 /// A client that does not finish its handshake by then is sent away.
 const HANDSHAKE: Duration = Duration::from_secs(10);
