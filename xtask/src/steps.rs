@@ -18,7 +18,7 @@ pub(crate) fn test(quick: bool) -> Result<bool> {
     let mut tally = Tally::default();
     let ci = std::env::var("CI").is_ok_and(|ci| ci == "true" || ci == "1");
 
-    tools::provide(&[tools::GIT, tools::POSTGRES, tools::NODE, tools::CHROMIUM, tools::CPLUSPLUS, tools::NETWORK]);
+    tools::provide(&[tools::GIT, tools::POSTGRES, tools::NODE, tools::CHROMIUM, tools::CPLUSPLUS, tools::NETWORK, tools::MAIL, tools::SSHD]);
 
     step("formatting", &mut tally, |tally| {
         let ok = run(cargo(&root).args(["fmt", "--all", "--check"]), tally)?;

@@ -30,6 +30,21 @@ pub(crate) const NETWORK: Tool = Tool {
     without: "machines in network namespaces",
 };
 
+pub(crate) const MAIL: Tool = Tool {
+    name: "swaks and Postfix",
+    // Swaks speaks TLS through the Perl module.
+    packages: &["swaks", "libnet-ssleay-perl", "postfix"],
+    there: || on_path("swaks") && (on_path("postfix") || Path::new("/usr/sbin/postfix").is_file()),
+    without: "mail from real mail programs",
+};
+
+pub(crate) const SSHD: Tool = Tool {
+    name: "the SSH server",
+    packages: &["openssh-server"],
+    there: || Path::new("/usr/sbin/sshd").is_file() || Path::new("/usr/bin/sshd").is_file(),
+    without: "mirrors over SSH",
+};
+
 impl Tool {
     pub(crate) fn is_there(&self) -> bool {
         (self.there)()

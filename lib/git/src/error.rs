@@ -42,6 +42,9 @@ pub enum Error {
     /// The `git` program could not be started.
     #[error("cannot start the git program (is it installed and in PATH?): {0}")]
     NoGit(String),
+    /// The token for the remote has characters that no token has.
+    #[error("the token for the remote is empty or has characters that cannot stand in a header; look at the secret's file")]
+    BadToken,
     /// The address would be taken for something else by git.
     #[error("{0:?} cannot be the address of a repository")]
     BadUrl(String),

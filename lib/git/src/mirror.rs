@@ -49,6 +49,17 @@ impl Mirror {
     /// # Errors
     /// [`Error::BadUrl`], [`Error::NoGit`], or [`Error::Local`] when the folder cannot be used.
     pub async fn open(dir: &Path, url: &str) -> Result<Mirror, Error> {
+        Self::open_with_token(dir, url, None).await
+    }
+
+    /// The same of a remote that wants a bearer token (over HTTP). The token stands in a file that only the owner can read, never in an argument.
+    ///
+    /// # Errors
+    /// As [`Mirror::open`]; [`Error::BadToken`] for one that cannot stand in a header.
+    pub async fn open_with_token(dir: &Path, url: &str, token: Option<&str>) -> Result<Mirror, Error> {
+        if token.is_some_and(|token| token.is_empty() || token.bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'"' | b'\\' | b'#' | b';'))) {
+            return Err(Error::BadToken);
+        }
         if url.is_empty() || url.starts_with('-') || url.chars().any(char::is_control) {
             return Err(Error::BadUrl(url.to_owned()));
         }
@@ -63,12 +74,18 @@ impl Mirror {
             _ => url.to_owned(),
         };
         let config = dir.join("burrow-gitconfig");
-        std::fs::write(
-            &config,
-            "# Read by the git programs that follow this mirror, instead of a user's own settings.\n\
-             [safe]\n\tdirectory = *\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[fetch]\n\tshowForcedUpdates = false\n[init]\n\tdefaultBranch = main\n",
-        )
-        .map_err(local)?;
+        let mut settings = "# Read by the git programs that follow this mirror, instead of a user's own settings.\n\
+             [safe]\n\tdirectory = *\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[fetch]\n\tshowForcedUpdates = false\n[init]\n\tdefaultBranch = main\n"
+            .to_owned();
+        if let Some(token) = token {
+            // Only for this server: a redirect elsewhere does not get it.
+            let server = url.find("://").and_then(|at| url.get(at + 3..)?.find('/').map(|end| at + 3 + end)).and_then(|end| url.get(..end)).unwrap_or(&url);
+            if server.contains(['"', '\\']) {
+                return Err(Error::BadUrl(url));
+            }
+            settings.push_str(&format!("[http \"{server}/\"]\n\textraHeader = \"Authorization: Bearer {token}\"\n"));
+        }
+        write_private(&config, &settings).map_err(local)?;
         if !dir.join("HEAD").exists() {
             init(&dir, &config, "sha1").await?;
         }
@@ -365,6 +382,20 @@ impl Mirror {
             Err(error) => Err(Error::Interrupted(error.to_string())),
         }
     }
+}
+
+/// Writes a file that only its owner can read.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    // One of an earlier start may have been open to all.
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    file.write_all(text.as_bytes())
 }
 
 async fn init(dir: &Path, config: &Path, hash: &str) -> Result<(), Error> {

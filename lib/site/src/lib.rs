@@ -30,5 +30,5 @@ pub use document::{At, Document, Span, Table, Value, ValueKind};
 pub use fields::{Fields, nearest};
 pub use problem::{ConfigErrors, Problem, Problems};
 pub use secret::{Secret, SecretError, SecretText};
-pub use site::{Site, Storage, StorageRoles, Tls};
+pub use site::{Neighbour, Site, Storage, StorageRoles, Tls};
 pub use units::{parse_duration, parse_size, show_duration};

@@ -18,6 +18,8 @@ use crate::problem::Problems;
 /// data        = "/var/lib/burrow"
 /// admin_token = "admin"                    # the name of a [secret]
 /// storage     = { logs = "blobs", snapshots = "blobs" }
+/// mirror      = { url = "http://gitmirror.internal:8585" }
+/// events      = { url = "https://events.example.org", token = "events" }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -34,6 +36,10 @@ pub struct Site {
     pub data: Option<String>,
     /// Certificate and key of `listen` and `worker_listen`.
     pub tls: Option<Tls>,
+    /// The gitmirror that all sources are taken from: repository `r` is fetched from `<url>/r.git`, never from its own address. `None`: from there.
+    pub mirror: Option<Neighbour>,
+    /// The pubsubhelper whose events say that somebody pushed. `None`: hooks and polling only.
+    pub events: Option<Neighbour>,
     /// The secret that administrators present.
     pub admin_token: Option<String>,
     /// Whom to tell: a mail address or a URL.
@@ -59,6 +65,8 @@ impl Default for Site {
             worker_listen: None,
             data: None,
             tls: None,
+            mirror: None,
+            events: None,
             admin_token: None,
             contact: None,
             issue_url: None,
@@ -93,6 +101,15 @@ pub struct Tls {
     pub key: String,
 }
 
+/// Another service of the farm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Neighbour {
+    /// Its address, without a slash at the end.
+    pub url: String,
+    /// The secret that is shown to it, if it wants one.
+    pub token: Option<String>,
+}
+
 /// A table `[storage.<name>]`: a place for bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Storage {
@@ -110,12 +127,18 @@ impl Site {
         let Some(table) = root.table("site") else { return Site::default() };
         let fields = Fields::new("[site]", table, problems);
         let text = |key| fields.string(key).map(|text: At<String>| text.value);
-        let url = |key| {
-            let url: At<String> = fields.string(key)?;
+        let web_address = |key: &str, url: At<String>| {
             if !url.value.starts_with("http://") && !url.value.starts_with("https://") {
                 problems.add_help(url.span, format!("`{key}` of [site] is not an address"), "it must begin with http:// or https://");
             }
-            Some(url.value.trim_end_matches('/').to_owned())
+            url.value.trim_end_matches('/').to_owned()
+        };
+        let url = |key| fields.string(key).map(|url| web_address(key, url));
+        let neighbour = |key| {
+            let table = Fields::new(format!("`{key}` of [site]"), fields.table(key)?, problems);
+            let found = table.required("url").map(|url| Neighbour { url: web_address(key, url), token: table.string("token").map(|text| text.value) });
+            table.finish();
+            found
         };
         let address = |key| {
             let text: At<String> = fields.string(key)?;
@@ -149,6 +172,8 @@ impl Site {
             worker_listen: address("worker_listen"),
             data: text("data"),
             tls,
+            mirror: neighbour("mirror"),
+            events: neighbour("events"),
             admin_token: text("admin_token"),
             contact: text("contact"),
             issue_url: text("issue_url"),
@@ -177,6 +202,13 @@ impl Site {
         let Some(crate::Value { kind: crate::ValueKind::Table(site), .. }) = document.root().get("site") else { return };
         if let (Some(name), Some(value)) = (&self.admin_token, site.get("admin_token")) {
             unknown(problems, value.span, "secret", name, secrets.keys());
+        }
+        for (key, neighbour) in [("mirror", &self.mirror), ("events", &self.events)] {
+            if let Some(crate::Value { kind: crate::ValueKind::Table(table), .. }) = site.get(key)
+                && let (Some(name), Some(value)) = (neighbour.as_ref().and_then(|n| n.token.as_ref()), table.get("token"))
+            {
+                unknown(problems, value.span, "secret", name, secrets.keys());
+            }
         }
         if let Some(crate::Value { kind: crate::ValueKind::Table(roles), .. }) = site.get("storage") {
             for (_, _, value) in roles.iter() {

@@ -10,10 +10,12 @@ use std::time::Duration;
 use burrow_blobs::Blobs;
 use burrow_builders::{Config, PoolKind};
 use burrow_clock::Clock;
+use burrow_events::Feed;
 use burrow_pool::process::{ProcessConfig, ProcessPool};
 use burrow_pool::{PoolEvent, Worker};
 use burrow_results::model::AttemptId;
 use burrow_store::{Db, Health, sql};
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +27,15 @@ use crate::runner::{self, News, Ready, Reins, Surroundings};
 use crate::shell::Shell;
 use crate::sources::{self, Sources};
 use crate::{load, model};
+
+/// A mirror of repositories in this process, from which sources are taken.
+pub trait Mirrored: Send + Sync {
+    /// Where it has a repository, for git; waits for its first copy. `None`: it does not mirror it, so the repository's own address is asked. The error
+    /// is why there is no copy.
+    fn at<'a>(&'a self, repo: &'a str) -> BoxFuture<'a, Option<Result<String, String>>>;
+    /// Somebody says that the repository changed (an empty name: any may have). When the mirror has the news, it calls [`Farm::look`].
+    fn changed(&self, repo: &str);
+}
 
 /// What a coordinator is started with.
 pub struct Options {
@@ -44,6 +55,10 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// Watch the sources. Off: only what is asked for is built.
     pub poll: bool,
+    /// The mirror in this process, if one runs: sources are then taken from its folders.
+    pub mirrored: Option<Arc<dyn Mirrored>>,
+    /// Events that say that somebody pushed, besides those of the configuration's pubsubhelper.
+    pub events: Option<Arc<dyn Feed>>,
 }
 
 impl Options {
@@ -108,7 +123,7 @@ impl Farm {
     /// # Errors
     /// [`StartError`], with a sentence that says what to do.
     pub async fn start(options: Options) -> Result<Arc<Farm>, StartError> {
-        let Options { config, reload, data, database, worker_program, worker_env, clock, poll } = options;
+        let Options { config, reload, data, database, worker_program, worker_env, clock, poll, mirrored, events } = options;
         let broken = |what: &str, path: &std::path::Path, e: std::io::Error| StartError::Infrastructure(format!("{what} {}: {e}", path.display()));
         std::fs::create_dir_all(&data).map_err(|e| broken("the data folder", &data, e))?;
         let data = data.canonicalize().map_err(|e| broken("the data folder", &data, e))?;
@@ -139,7 +154,7 @@ impl Farm {
         let stop = CancellationToken::new();
         let config = Arc::new(config);
         let (config_sender, config_receiver) = watch::channel(Arc::clone(&config));
-        let sources = Sources::new(Arc::clone(&shell), config_receiver, data.join("mirrors"), stop.child_token());
+        let sources = Sources::new(Arc::clone(&shell), config_receiver, data.join("mirrors"), mirrored, stop.child_token());
         let (pool_send, pool_events) = mpsc::unbounded_channel();
         let reverse = reverse::start(&config, &data, shell.db().clone(), Arc::clone(&clock), pool_send.clone()).await.map_err(StartError::Infrastructure)?;
         let hook_secrets = crate::serve::hook_secrets(&config).await?;
@@ -171,6 +186,9 @@ impl Farm {
         farm.start_processes(&config, worker_program, &worker_env, &pool_send)?;
         if poll {
             farm.sources.apply();
+            for feed in events.into_iter().chain(crate::serve::events(&config).await?) {
+                tokio::spawn(crate::pushes::follow(Arc::clone(&farm), feed, farm.stop.child_token()));
+            }
         }
         if let Some(path) = reload {
             tokio::spawn(crate::reload::watch(Arc::clone(&farm), path, poll, farm.stop.clone()));
@@ -408,6 +426,11 @@ impl Farm {
         self.logs.settle().await;
     }
 
+    /// Looks at a repository now. False when none of that name is watched.
+    pub fn look(&self, repo: &str) -> bool {
+        self.sources.wake(repo)
+    }
+
     /// Cancelled when the farm stops.
     pub fn stopping(&self) -> CancellationToken {
         self.stop.clone()
@@ -416,6 +439,11 @@ impl Farm {
     /// The present configuration.
     pub fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config.borrow())
+    }
+
+    /// The configuration, and every later one.
+    pub fn configs(&self) -> watch::Receiver<Arc<Config>> {
+        self.config.subscribe()
     }
 
     /// The database, for readers.

@@ -238,7 +238,7 @@ impl Control for Farm {
     }
 
     fn poll_now(&self, repo: String) -> BoxFuture<'_, Result<(), ControlError>> {
-        async move { if self.sources.wake(&repo) { Ok(()) } else { Err(ControlError::NotFound(format!("no repository {repo:?} is watched here"))) } }.boxed()
+        async move { if self.sources.hint(&repo) { Ok(()) } else { Err(ControlError::NotFound(format!("no repository {repo:?} is watched here"))) } }.boxed()
     }
 
     fn drain(&self, machine: String, on: bool, actor: String) -> BoxFuture<'_, Result<(), ControlError>> {

@@ -14,6 +14,7 @@ pub mod load;
 pub mod logs;
 pub mod model;
 pub mod pages;
+mod pushes;
 mod reload;
 pub mod reverse;
 mod rows;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use burrow_builders::Config;
+use burrow_events::{Feed, Follower};
+use burrow_http_client::Client;
 use burrow_results::Results;
 use tokio::net::TcpListener;
 
@@ -25,6 +27,24 @@ pub(crate) async fn hook_secrets(config: &Config) -> Result<BTreeMap<String, Str
         found.insert(name.clone(), text.reveal().to_owned());
     }
     Ok(found)
+}
+
+/// The token for another service of the farm.
+pub(crate) async fn neighbour_token(config: &Config, neighbour: &burrow_site::Neighbour) -> Result<Option<String>, String> {
+    let Some(name) = &neighbour.token else { return Ok(None) };
+    let secret = config.secrets.get(name).ok_or_else(|| format!("there is no secret {name:?}"))?;
+    let text = secret.text(Path::new("."), |name| std::env::var(name).ok()).await.map_err(|e| e.to_string())?;
+    Ok(Some(text.reveal().to_owned()))
+}
+
+/// The event stream of the configuration.
+pub(crate) async fn events(config: &Config) -> Result<Option<Arc<dyn Feed>>, StartError> {
+    let Some(events) = &config.site.events else { return Ok(None) };
+    let wrong = |what: String| StartError::Configuration(format!("`events` of [site]: {what}"));
+    let token = neighbour_token(config, events).await.map_err(wrong)?;
+    let client = Client::new(burrow_http_client::Settings::default()).map_err(|e| wrong(e.to_string()))?;
+    let follower = Follower::new(client, &events.url, token.as_deref()).map_err(|e| wrong(e.to_string()))?;
+    Ok(Some(Arc::new(follower)))
 }
 
 impl Farm {

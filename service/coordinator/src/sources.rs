@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::control::Change;
+use crate::farm::Mirrored;
 use crate::model::{Event, NewBuild};
 use crate::shell::Shell;
 
@@ -30,6 +31,7 @@ pub(crate) struct Sources {
     shell: Arc<Shell>,
     config: watch::Receiver<Arc<Config>>,
     dir: PathBuf,
+    mirrored: Option<Arc<dyn Mirrored>>,
     known: Mutex<BTreeMap<String, Arc<Source>>>,
     stop: CancellationToken,
 }
@@ -54,12 +56,36 @@ pub(crate) enum SourceError {
     /// It is not in the configuration (any more).
     #[error("no repository {0:?} in the configuration")]
     Unknown(String),
+    /// The mirror in between has no copy of it.
+    #[error("the mirror cannot fetch it: {0}")]
+    Mirror(String),
+    /// The secret for the mirror cannot be read.
+    #[error("the token of `mirror` in [site]: {0}")]
+    Token(String),
 }
 
 impl Sources {
     /// Mirrors go to `dir`.
-    pub(crate) fn new(shell: Arc<Shell>, config: watch::Receiver<Arc<Config>>, dir: PathBuf, stop: CancellationToken) -> Arc<Sources> {
-        Arc::new(Sources { shell, config, dir, known: Mutex::default(), stop })
+    pub(crate) fn new(
+        shell: Arc<Shell>,
+        config: watch::Receiver<Arc<Config>>,
+        dir: PathBuf,
+        mirrored: Option<Arc<dyn Mirrored>>,
+        stop: CancellationToken,
+    ) -> Arc<Sources> {
+        Arc::new(Sources { shell, config, dir, mirrored, known: Mutex::default(), stop })
+    }
+
+    /// Where a repository is fetched from, and the token that is shown there: our own mirror before its upstream.
+    async fn origin(&self, config: &Config, name: &str, repo: &Repo) -> Result<(String, Option<String>), SourceError> {
+        if let Some(mirrored) = &self.mirrored
+            && let Some(near) = mirrored.at(name).await
+        {
+            return Ok((near.map_err(SourceError::Mirror)?, None));
+        }
+        let Some(mirror) = &config.site.mirror else { return Ok((repo.url.clone(), None)) };
+        let token = crate::serve::neighbour_token(config, mirror).await.map_err(SourceError::Token)?;
+        Ok((format!("{}/{name}.git", mirror.url), token))
     }
 
     /// Starts watching what is new in the configuration and stops what is gone from it.
@@ -104,6 +130,15 @@ impl Sources {
         any
     }
 
+    /// Somebody says that a repository changed: the mirror in between, if there is one, is told too. False when none of that name is watched.
+    pub(crate) fn hint(&self, name: &str) -> bool {
+        let known = self.wake(name);
+        if let Some(mirror) = self.mirrored.as_ref().filter(|_| known) {
+            mirror.changed(name);
+        }
+        known
+    }
+
     /// The mirror of a repository, opened once.
     ///
     /// # Errors
@@ -123,10 +158,11 @@ impl Sources {
             }
         };
         let mut slot = source.mirror.lock().await;
-        if let Some(mirror) = slot.as_ref().filter(|m| m.url() == repo.url) {
+        let (origin, token) = self.origin(&config, name, repo).await?;
+        if let Some(mirror) = slot.as_ref().filter(|m| m.url() == origin) {
             return Ok(mirror.clone());
         }
-        let mirror = Mirror::open(&self.dir.join(format!("{}.git", file_name(name))), &repo.url).await?;
+        let mirror = Mirror::open_with_token(&self.dir.join(format!("{}.git", file_name(name))), &origin, token.as_deref()).await?;
         Ok(slot.insert(mirror).clone())
     }
 

@@ -341,6 +341,21 @@ async fn logs_are_text_whatever_they_hold_and_come_in_parts() {
 }
 
 #[tokio::test]
+async fn a_comparison_of_benchmarks_in_the_log_stands_above_it() {
+    let world = World::small().await;
+    let passed = world.one("passed").await;
+    let log = "go: downloading\n=== burrow bench: comparison\n  \u{2502} old \u{2502} <new>\nSort 1.0n \u{b1} 1%\n=== burrow bench: end\ndone\n";
+    world.fake.set_log(AttemptId(passed * 4), log.as_bytes(), true);
+    let page = world.get(&format!("/build/{passed}")).await;
+    let section = page.text().split_once("id=\"benchmarks\">").expect("the section").1.split_once("</pre>").expect("its end").0.to_owned();
+    assert!(section.starts_with("  \u{2502} old \u{2502} &#60;new&#62;\nSort 1.0n") && !section.contains("done"), "{section}");
+    let failed = world.one("failed").await;
+    world.fake.set_log(AttemptId(failed * 4), b"=== burrow bench: comparison\ncut off\n", true);
+    let page = world.get(&format!("/build/{failed}")).await;
+    assert!(page.text().contains("cut off") && !page.text().contains("id=\"benchmarks\""), "half of one is none");
+}
+
+#[tokio::test]
 async fn what_failed_is_what_the_log_blames_and_the_rest_is_named_beside_it() {
     let world = World::small().await;
     let failed = world.one("failed_test").await;

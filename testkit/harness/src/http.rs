@@ -26,7 +26,7 @@ impl Answer {
 /// # Errors
 /// Nobody listens, or the answer is cut.
 pub fn get(address: &str, path: &str) -> std::io::Result<Answer> {
-    request(address, "GET", path, "")
+    request(address, "GET", path, "", &[])
 }
 
 /// `POST http://{address}{path}` with a JSON body.
@@ -34,14 +34,23 @@ pub fn get(address: &str, path: &str) -> std::io::Result<Answer> {
 /// # Errors
 /// Nobody listens, or the answer is cut.
 pub fn post(address: &str, path: &str, json: &str) -> std::io::Result<Answer> {
-    request(address, "POST", path, json)
+    request(address, "POST", path, json, &[])
 }
 
-fn request(address: &str, method: &str, path: &str, json: &str) -> std::io::Result<Answer> {
+/// The same with further headers.
+///
+/// # Errors
+/// Nobody listens, or the answer is cut.
+pub fn post_with(address: &str, path: &str, headers: &[(&str, &str)], json: &str) -> std::io::Result<Answer> {
+    request(address, "POST", path, json, headers)
+}
+
+fn request(address: &str, method: &str, path: &str, json: &str, headers: &[(&str, &str)]) -> std::io::Result<Answer> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(crate::HANG))?;
     let body = if method == "GET" { String::new() } else { format!("Content-Type: application/json\r\nContent-Length: {}\r\n", json.len()) };
-    stream.write_all(format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{body}\r\n{json}").as_bytes())?;
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    stream.write_all(format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}{body}\r\n{json}").as_bytes())?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     let cut = || std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the answer is cut");

@@ -35,6 +35,8 @@ struct View<'a> {
     last: Option<&'a Attempt>,
     earlier: Vec<&'a Attempt>,
     failures: Vec<Failure>,
+    /// A comparison of benchmarks that the log holds; empty if it holds none.
+    benchmarks: String,
     /// Tests that are counted as failed, though the log blames others of the same command.
     beside: String,
     log: String,
@@ -111,6 +113,9 @@ pub(crate) async fn build(State(site): State<Arc<Site>>, Path(name): Path<String
             },
         };
         let (failures, beside, bad) = failed(&build, &shown);
+        // A log that is still written has no whole comparison yet, and would be searched again at every look.
+        let lines: Vec<String> = if build.line.state.ended() { shown.plain().into_iter().map(|(_, _, text)| text).collect() } else { Vec::new() };
+        let benchmarks = protocol_benchfmt::section::find(&lines).map_or(String::new(), |lines| lines.join("\n"));
         let log_url = format!("/build/{id}/log");
         let body = middle(&View {
             project: &project,
@@ -121,6 +126,7 @@ pub(crate) async fn build(State(site): State<Arc<Site>>, Path(name): Path<String
             next_line: shown.next_line(),
             log_note,
             failures,
+            benchmarks,
             beside,
             spec: serde_json::to_string_pretty(&build.spec).unwrap_or_default(),
             now: site.now_ms(),
