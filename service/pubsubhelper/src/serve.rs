@@ -1,0 +1,212 @@
+//! Connections: how many, how slow they may be, and whether they are encrypted.
+//!
+//! The web framework's own loop has no limit for a request's head, so that a few thousand clients that never finish one would take every socket.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+use crate::config::Tls;
+use crate::network::Peer;
+
+/// A client that does not finish its handshake by then is sent away.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// The head of a request must be there by then; a kept connection that asks nothing is closed then.
+const HEAD: Duration = Duration::from_secs(60);
+/// Largest head, bytes.
+const HEAD_BYTES: usize = 32 << 10;
+/// How long open connections have to end when the service does.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Why a certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {why}", file.display())]
+pub struct TlsError {
+    /// Which file.
+    pub file: std::path::PathBuf,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// Certificate chain and key from PEM files.
+///
+/// # Errors
+/// [`TlsError`].
+pub fn acceptor(tls: &Tls) -> Result<TlsAcceptor, TlsError> {
+    fn wrong(file: &std::path::Path) -> impl FnOnce(&dyn std::fmt::Display) -> TlsError + '_ {
+        move |why| TlsError { file: file.to_owned(), why: why.to_string() }
+    }
+    let chain = CertificateDer::pem_file_iter(&tls.cert).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|error| wrong(&tls.cert)(&error))?;
+    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| wrong(&tls.key)(&error))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+        .map_err(|error| wrong(&tls.cert)(&error))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Files that are open besides connections, at most: the log, databases of the system, sockets that wait to be closed.
+const OTHER_FILES: usize = 200;
+
+/// Lets this process hold as many connections as the system allows, and says how many of the wished ones that is.
+pub fn make_room(connections: usize) -> usize {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let limit = getrlimit(Resource::Nofile);
+        // What is refused leaves the limit as it is.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+        let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
+        let room = connections.min(files.saturating_sub(OTHER_FILES).max(OTHER_FILES));
+        if room < connections {
+            tracing::warn!(
+                wished = connections,
+                room,
+                files,
+                "The system allows fewer connections than are wished (`limits.connections`): raise the limit of open files."
+            );
+        }
+        room
+    }
+    #[cfg(not(unix))]
+    connections
+}
+
+/// A bound address and what is answered there.
+#[derive(Debug)]
+pub struct Server {
+    /// Where.
+    pub listener: TcpListener,
+    /// With TLS, or without.
+    pub tls: Option<Acceptor>,
+    /// Connections at a time, of all servers that share it.
+    pub room: Arc<Semaphore>,
+}
+
+/// Certificates that may be replaced while connections are accepted.
+#[derive(Clone)]
+pub struct Acceptor(Arc<std::sync::RwLock<TlsAcceptor>>);
+
+impl std::fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Acceptor")
+    }
+}
+
+impl Acceptor {
+    /// With these.
+    pub fn new(acceptor: TlsAcceptor) -> Acceptor {
+        Acceptor(Arc::new(std::sync::RwLock::new(acceptor)))
+    }
+
+    /// New connections get these from now on.
+    pub fn replace(&self, acceptor: TlsAcceptor) {
+        *self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = acceptor;
+    }
+
+    fn current(&self) -> TlsAcceptor {
+        self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+}
+
+impl Server {
+    /// Serves until `shutdown`; then requests that are being answered may end.
+    ///
+    /// # Errors
+    /// The listener fails for good.
+    pub async fn run(self, router: Router, shutdown: CancellationToken) -> io::Result<()> {
+        let tasks = TaskTracker::new();
+        let kill = CancellationToken::new();
+        loop {
+            // Those who come when there is no room wait in the system's queue.
+            let permit = tokio::select! {
+                permit = Arc::clone(&self.room).acquire_owned() => permit,
+                () = shutdown.cancelled() => break,
+            };
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = shutdown.cancelled() => break,
+            };
+            let (stream, address) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) if is_passing(&error) => {
+                    // Out of file descriptors, most likely: a moment later some are free again.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let (tls, router) = (self.tls.as_ref().map(Acceptor::current), router.clone());
+            let (shutdown, kill) = (shutdown.clone(), kill.clone());
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = converse(stream, address, tls, router, shutdown) => {}
+                    () = kill.cancelled() => {}
+                }
+                drop(permit);
+            });
+        }
+        drop(self.listener);
+        tasks.close();
+        if tokio::time::timeout(FAREWELL, tasks.wait()).await.is_err() {
+            kill.cancel();
+            tasks.wait().await;
+        }
+        Ok(())
+    }
+}
+
+/// Whether accepting may work again: the listener itself is whole.
+fn is_passing(error: &io::Error) -> bool {
+    !matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotConnected | io::ErrorKind::Unsupported)
+}
+
+async fn converse(stream: TcpStream, address: SocketAddr, tls: Option<TlsAcceptor>, router: Router, shutdown: CancellationToken) {
+    // Answers are whole: nothing is gained by waiting for more bytes.
+    let _ = stream.set_nodelay(true);
+    let peer = Peer { address, tls: tls.is_some() };
+    match tls {
+        None => speak(TokioIo::new(stream), peer, router, shutdown).await,
+        Some(acceptor) => {
+            if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                speak(TokioIo::new(stream), peer, router, shutdown).await;
+            }
+        }
+    }
+}
+
+async fn speak(io: impl hyper::rt::Read + hyper::rt::Write + Unpin, peer: Peer, router: Router, shutdown: CancellationToken) {
+    let service = service_fn(move |request: axum::http::Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(peer);
+        router.clone().oneshot(request)
+    });
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(HEAD_BYTES).half_close(false);
+    let connection = builder.serve_connection(io, service);
+    let mut connection = std::pin::pin!(connection);
+    // What goes wrong on a connection is the peer's business.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = shutdown.cancelled() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = connection.await;
+}
