@@ -77,6 +77,8 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
             worker_env: Options::inherited(std::env::vars_os()),
             clock: SystemClock::shared(),
             poll: false,
+            mirrored: None,
+            events: None,
         })
         .await?;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;

@@ -137,6 +137,8 @@ pub(crate) async fn start(recipe: &Recipe<'_>, repository: &Repository, data: &P
         worker_env: Options::inherited(std::env::vars_os()),
         clock: SystemClock::shared(),
         poll: false,
+        mirrored: None,
+        events: None,
     };
     Ok(Farm::start(options).await?)
 }

@@ -3,8 +3,13 @@
 //! `burrow-bench NAME` measures one thing, prints a table (measure, ours, peer, required, met?) and writes the raw runs as JSON into `bench/runs`.
 //! `docs/benchmarks.md` says what each measure does and what was found. Nothing here is a test: a number below its bound is reported, not a failure.
 
+mod archive;
+mod benchfmt;
+mod benchstat;
 mod buildbot;
 mod buildtime;
+mod changepoints;
+mod events;
 mod farm;
 mod grid;
 mod http;
@@ -14,7 +19,10 @@ mod latency;
 mod leaderkill;
 mod livelog;
 mod maintner;
+mod mirror;
 mod noop;
+mod perfdata;
+mod perfpages;
 mod procfs;
 mod report;
 mod repository;
@@ -61,6 +69,22 @@ enum Measure {
     Revdial,
     /// The corpus: cold load, memory, snapshot, walks, append to 100 followers; beside the reference's library
     Maintner,
+    /// Change points in series whose steps are known: steps found at one false alarm in 10,000 points; beside Apache Otava
+    Changepoints,
+    /// Archives of a revision of 1,000 files, made and from the cache; beside `git archive | gzip -6`
+    Archive,
+    /// Benchmark text read from memory, MB/s of one thread; beside the Go project's reader
+    Benchfmt,
+    /// Summaries and comparisons of 100 MB in two files; beside the Go project's benchstat
+    Benchstat,
+    /// The store of benchmark results: upload of a million lines, beside the Go project's store; search by three labels over 1 and 10 million
+    Perfdata,
+    /// gitmirror: 200 repositories with 20,000 references of which 1 % changed, until both ends are equal; lag of 50 active ones; beside git in a loop and grokmirror
+    Mirror,
+    /// pubsubhelper: webhooks and mails a second, an event's way to 1,000 readers
+    Events,
+    /// First byte of the benchmark dashboard with 60 benchmarks × 2,000 commits
+    PerfDashboard,
     /// kill -9 of maintnerd while it reads a Gerrit: nothing shown is lost, no follower is broken
     MaintnerdKill,
     /// (for `maintner`) Loads the log of a folder
@@ -112,6 +136,14 @@ fn main() -> anyhow::Result<()> {
         Measure::Scheduler => scheduler::run(&settings),
         Measure::Revdial => revdial::run(&settings),
         Measure::Maintner => maintner::run(&settings),
+        Measure::PerfDashboard => perfpages::run(&settings),
+        Measure::Changepoints => changepoints::run(&settings),
+        Measure::Archive => archive::run(&settings),
+        Measure::Benchfmt => benchfmt::run(&settings),
+        Measure::Benchstat => benchstat::run(&settings),
+        Measure::Perfdata => perfdata::run(&settings),
+        Measure::Mirror => mirror::run(&settings),
+        Measure::Events => events::run(&settings),
         Measure::MaintnerdKill => leaderkill::run(&settings),
         Measure::MaintnerLoad { log, snapshot } => maintner::load(&log, &snapshot),
         Measure::MaintnerOpen { log, snapshot } => maintner::open(&log, &snapshot),

@@ -15,7 +15,7 @@ pub(crate) struct Settings {
     /// Runs of each side; the median counts
     #[arg(long, global = true, value_name = "N")]
     runs: Option<usize>,
-    /// Something smaller or larger than the usual load (builds of `latency`, kills of `kill` and `maintnerd-kill`, MiB of `log`, machines of `memory`, 0: only the smallest log of `maintner`)
+    /// Something smaller or larger than the usual load (builds of `latency`, kills of `kill` and `maintnerd-kill`, MiB of `log`, machines of `memory`, thousand webhooks of `events`, thousand lines of `perfdata`, 0: only the smallest log of `maintner`)
     #[arg(long, global = true, value_name = "N")]
     pub(crate) load: Option<usize>,
     /// Seed of what is random
@@ -30,6 +30,18 @@ pub(crate) struct Settings {
     /// A program that loads a log with the Go project's maintner and prints what it took as JSON (see docs/benchmarks.md); without it the peer is left out
     #[arg(long, global = true, value_name = "FILE")]
     go_maintner: Option<PathBuf>,
+    /// Python environment with Apache Otava (pip install apache-otava); without it the peer is left out
+    #[arg(long, global = true, value_name = "DIR")]
+    otava: Option<PathBuf>,
+    /// Python environment with grokmirror (pip install grokmirror); without it the peer is left out
+    #[arg(long, global = true, value_name = "DIR")]
+    grokmirror: Option<PathBuf>,
+    /// Folder with programs made of golang.org/x/perf: benchread FILE RUNS (see docs/benchmarks.md); without it a recorded number is shown
+    #[arg(long, global = true, value_name = "DIR")]
+    go_perf: Option<PathBuf>,
+    /// The Go project's store of benchmark results (go build golang.org/x/build/perfdata/localperfdata); without it the peer is left out
+    #[arg(long, global = true, value_name = "FILE")]
+    go_perfdata: Option<PathBuf>,
     /// Where raw runs are written [default: bench/runs of the workspace]
     #[arg(long, global = true, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -42,6 +54,15 @@ impl Settings {
     /// How many runs, unless the command line says otherwise.
     pub(crate) fn runs(&self, usual: usize) -> usize {
         self.runs.unwrap_or(usual).max(1)
+    }
+
+    /// A program of the Go project's performance tools, if it is there. Says so if it is not.
+    pub(crate) fn go_perf(&self, program: &str) -> Option<PathBuf> {
+        let found = self.go_perf.as_ref().map(|folder| folder.join(program)).filter(|path| path.is_file());
+        if found.is_none() {
+            eprintln!("{program} of golang.org/x/perf is left out: give --go-perf DIR, a folder with it.");
+        }
+        found
     }
 
     /// The executable to measure.
@@ -87,6 +108,33 @@ impl Settings {
     /// The program that loads a log with the Go project's library, if it is there.
     pub(crate) fn go_maintner(&self) -> Option<&Path> {
         self.go_maintner.as_deref().filter(|path| path.is_file())
+    }
+
+    /// The Go project's store of benchmark results, if it is there. Says so if it is not.
+    pub(crate) fn go_perfdata(&self) -> Option<&Path> {
+        let found = self.go_perfdata.as_deref().filter(|path| path.is_file());
+        if found.is_none() {
+            eprintln!("The Go project's store is left out: give --go-perfdata FILE.");
+        }
+        found
+    }
+
+    /// grokmirror's `grok-pull`, if it is there. Says so if it is not.
+    pub(crate) fn grok_pull(&self) -> Option<PathBuf> {
+        let found = self.grokmirror.as_ref().map(|venv| venv.join("bin/grok-pull")).filter(|path| path.is_file());
+        if found.is_none() {
+            eprintln!("grokmirror is left out: give --grokmirror DIR, a Python environment with grokmirror.");
+        }
+        found
+    }
+
+    /// Apache Otava's environment, if it is there. Says so if it is not.
+    pub(crate) fn otava(&self) -> Option<&Path> {
+        let found = self.otava.as_deref().filter(|venv| venv.join("bin/python").exists());
+        if found.is_none() {
+            eprintln!("Apache Otava is left out: give --otava DIR, a Python environment with apache-otava.");
+        }
+        found
     }
 
     /// Folder for raw runs.

@@ -256,7 +256,7 @@ fn the_readmes_commands_exist() {
     for words in commands.iter().filter(|words| words[0] == "burrow") {
         // Every flag and subcommand that the README shows must be in the help of that command.
         let subcommands: Vec<&str> = words[1..].iter().map(String::as_str).take_while(|word| word.chars().all(|c| c.is_ascii_lowercase())).take(2).collect();
-        let depth = if matches!(subcommands.first(), Some(&"config" | &"machine" | &"godata" | &"mutlog")) { 2 } else { 1 };
+        let depth = if matches!(subcommands.first(), Some(&"bench" | &"config" | &"drill" | &"godata" | &"machine" | &"mutlog")) { 2 } else { 1 };
         let mut args = subcommands[..depth.min(subcommands.len())].to_vec();
         args.push("--help");
         let help = testkit_harness::burrow::run(dir.path(), &args);

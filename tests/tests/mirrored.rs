@@ -27,7 +27,11 @@ fn farm(dir: &Path) -> Farm {
     let upstream = Repository::create(dir.join("upstream"));
     upstream.write("Makefile", "all:\n\techo made\n").commit("first");
     write(dir, "secret", "open sesame\n");
-    write(dir, "events.toml", "data = \"events\"\nlisten = [\"127.0.0.1:0\"]\nallow_plain_http = true\n[[source]]\nkind = \"gitlab\"\nsecret_file = \"secret\"\n");
+    write(
+        dir,
+        "events.toml",
+        "data = \"events\"\nlisten = [\"127.0.0.1:0\"]\nallow_plain_http = true\n[[source]]\nkind = \"gitlab\"\nsecret_file = \"secret\"\n",
+    );
     let events = Burrow::serving(dir, &["pubsubhelper", "--config", "events.toml"]);
     let mirroring = |notify: &str| {
         format!(

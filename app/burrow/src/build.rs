@@ -56,6 +56,8 @@ pub(crate) async fn run(args: BuildArgs) -> Result<ExitCode, Failure> {
         worker_env: Options::inherited(std::env::vars_os()),
         clock: SystemClock::shared(),
         poll: false,
+        mirrored: None,
+        events: None,
     };
     let mut interrupts = Interrupts::new().map_err(|error| Failure::infrastructure(format!("signals cannot be received: {error}")))?;
     let farm = Farm::start(options).await?;

@@ -31,6 +31,16 @@ pub(crate) enum Command {
     Coordinator(CoordinatorArgs),
     /// Keep a project's history of issues, reviews and commits, and serve it
     Maintnerd(crate::maintnerd::MaintnerdArgs),
+    /// Mirror git repositories to other places, and serve them to builders
+    Gitmirror(crate::gitmirror::GitmirrorArgs),
+    /// Try whether an alarm works
+    Drill(crate::gitmirror::DrillArgs),
+    /// Take webhooks and mail, and hand out what they tell of as events
+    Pubsubhelper(crate::pubsubhelper::PubsubhelperArgs),
+    /// Keep benchmark results, and find them again; send results to such a store
+    Perfdata(crate::perfdata::PerfdataArgs),
+    /// Compare, draw and watch benchmark results
+    Perf(crate::perf::PerfArgs),
     /// Check and explain a configuration
     Config(ConfigArgs),
     /// Enrol, list, drain and revoke machines of a running coordinator
@@ -43,6 +53,10 @@ pub(crate) enum Command {
     Godata(crate::godata::args::GodataArgs),
     /// Make, convert, verify and read mutation logs on this disk
     Mutlog(crate::mutlog::MutlogArgs),
+    /// Compare benchmark results: medians, intervals, what changed; a gate for automatic checks
+    Benchstat(crate::benchstat::BenchstatArgs),
+    /// Run benchmarks of several commands or revisions alternately and compare them
+    Bench(crate::bench::BenchArgs),
     /// Run the worker (the same program as `buildlet`)
     #[command(hide = true, disable_help_flag = true)]
     Buildlet {
@@ -88,6 +102,9 @@ pub(crate) struct UpArgs {
     /// Builds at a time on this machine [default: half the processors, at least 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     pub(crate) workers: Option<u16>,
+    /// Where archives and clones of what is built are served [default: 127.0.0.1:8585, or a free port]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) mirror_listen: Option<std::net::SocketAddr>,
 }
 
 #[derive(Debug, Args)]
@@ -308,6 +325,9 @@ pub(crate) struct RetrybuildsArgs {
 
 /// `retrybuilds` was written with single dashes before its flags; scripts go on working.
 pub(crate) fn tolerate_single_dashes(args: Vec<OsString>) -> Vec<OsString> {
+    if args.get(1).is_some_and(|arg| arg == "benchstat") {
+        return crate::benchstat::single_dashes(args);
+    }
     if args.get(1).is_none_or(|arg| arg != "retrybuilds") {
         return args;
     }

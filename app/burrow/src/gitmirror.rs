@@ -185,7 +185,8 @@ async fn serve(args: GitmirrorArgs) -> Result<ExitCode, Failure> {
     let (token, tickle) = (secret(&config.token_file)?, secret(&config.tickle_secret_file)?);
     let acceptor = config.tls.as_ref().map(|tls| tls::acceptor(&tls.cert, &tls.key, &[b"http/1.1"])).transpose()?;
     // Bound before anything is started, so that an address in use leaves nothing behind.
-    let (listener, address) = bind(&listen, acceptor.is_some() && token.is_some(), "`tls` and `token_file` in the configuration (see docs/gitmirror.md)").await?;
+    let (listener, address) =
+        bind(&listen, acceptor.is_some() && token.is_some(), "`tls` and `token_file` in the configuration (see docs/gitmirror.md)").await?;
     let access = Access::new(token.as_deref(), tickle.as_deref(), address.ip().is_loopback());
     let clock = SystemClock::shared();
     let count = config.repo.len() + config.discover.len();
@@ -252,7 +253,9 @@ async fn obey(order: Order) -> Result<ExitCode, Failure> {
         Order::Journal { repo, dest, name, limit, at } => {
             let limit = limit.to_string();
             let mut query = vec![("limit", limit.as_str())];
-            query.extend([("repo", repo.as_deref()), ("dest", dest.as_deref()), ("ref", name.as_deref())].into_iter().filter_map(|(key, value)| Some((key, value?))));
+            query.extend(
+                [("repo", repo.as_deref()), ("dest", dest.as_deref()), ("ref", name.as_deref())].into_iter().filter_map(|(key, value)| Some((key, value?))),
+            );
             let entries = at.json(&format!("/journal.json?{}", form(&query))).await?;
             let mut table = Table::new();
             table.load_style(presets::UTF8_BORDERS_ONLY).set_header(["push", "repository", "destination", "reference", "was", "became", "state"]);
@@ -307,7 +310,16 @@ async fn status(at: &At, json: bool) -> Result<ExitCode, Failure> {
         let mut table = Table::new();
         table.load_style(presets::UTF8_BORDERS_ONLY).set_header(["repository", "state", "destination", "lag", "behind", "diverged", "refused", "error"]);
         for repo in &repos {
-            table.add_row([text(repo, "name"), text(repo, "line"), String::new(), String::new(), String::new(), String::new(), String::new(), text(repo, "error")]);
+            table.add_row([
+                text(repo, "name"),
+                text(repo, "line"),
+                String::new(),
+                String::new(),
+                String::new(),
+                String::new(),
+                String::new(),
+                text(repo, "error"),
+            ]);
             for dest in list(repo, "dests") {
                 let lag = format!("{:.1} s", number(&dest, "lag_ms") as f64 / 1000.0);
                 let count = |key: &str| list(&dest, key).len().to_string();

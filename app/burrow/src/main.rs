@@ -1,15 +1,22 @@
 //! The `burrow` executable: subcommands, arguments, wiring. What things do is in the services and libraries.
 
+mod bench;
+mod benchstat;
 mod build;
 mod cli;
 mod client;
 mod config;
 mod failure;
+mod gitmirror;
 mod godata;
 mod machine;
 mod maintnerd;
+mod mirroring;
 mod mutlog;
+mod perf;
+mod perfdata;
 mod progress;
+mod pubsubhelper;
 mod retrybuilds;
 mod serve;
 mod settings;
@@ -48,16 +55,23 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Why(args) => in_runtime(WORKING, why::run(args)),
         Command::Machine(args) => in_runtime(WORKING, machine::run(args)),
         Command::Maintnerd(args) => in_runtime(SERVING, maintnerd::run(args)),
+        Command::Gitmirror(args) => in_runtime(SERVING, gitmirror::run(args)),
+        Command::Drill(args) => in_runtime("error", gitmirror::drill(args)),
+        Command::Pubsubhelper(args) => in_runtime(SERVING, pubsubhelper::run(args)),
+        Command::Perf(args) => in_runtime(SERVING, perf::run(args)),
+        Command::Perfdata(args) => in_runtime(SERVING, perfdata::run(args)),
         Command::Config(args) => config::run(args),
         Command::Retrybuilds(args) => retrybuilds::run(args),
         Command::Godata(args) => in_runtime(godata::LOGGED, godata::run(args)),
         Command::Mutlog(args) => mutlog::run(args),
+        Command::Bench(args) => in_runtime(WORKING, bench::execute(args)),
+        Command::Benchstat(args) => Ok(benchstat::run(&args)),
         Command::Buildlet { .. } => Err(Failure::usage("buildlet is started as `burrow buildlet` with nothing before it")),
     }
 }
 
 /// What is logged unless `RUST_LOG` says otherwise: by those that serve, their own doings; by those that a person waits for, only trouble.
-const SERVING: &str = "warn,burrow=info,burrow_coordinator=info,burrow_maintnerd=info,burrow_pool=info";
+const SERVING: &str = "warn,burrow=info,burrow_coordinator=info,burrow_gitmirror=info,burrow_maintnerd=info,burrow_perf=info,burrow_perfdata=info,burrow_perfstore=info,burrow_pool=info,burrow_pubsubhelper=info,burrow_events=info,burrow_mail=info";
 const WORKING: &str = "warn";
 
 fn in_runtime(log: &str, work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {

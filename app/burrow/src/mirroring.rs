@@ -38,7 +38,8 @@ impl InProcess {
         let address = listener.local_addr().map_err(Failure::infrastructure)?;
         let access = Access::new(None, None, address.ip().is_loopback());
         let served = Arc::new(Served::new(self.mirror.clone(), access.clone()));
-        let server = burrow_gitserve::Server::new(served, &data.join("archives"), SystemClock::shared(), Default::default()).map_err(Failure::infrastructure)?;
+        let server =
+            burrow_gitserve::Server::new(served, &data.join("archives"), SystemClock::shared(), Default::default()).map_err(Failure::infrastructure)?;
         let app = router(self.mirror.clone(), access, &server);
         tokio::spawn(async move { axum::serve(listener, app).await });
         Ok(address)

@@ -188,7 +188,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Failure> {
     let end = CancellationToken::new();
     let keeping = tokio::spawn(retention::run(store.clone(), config.keep.clone(), clock, end.clone()));
     let scheme = if acceptor.is_some() { "https" } else { "http" };
-    eprintln!("Benchmark results are at {scheme}://{address}/. Ctrl-C stops.");
+    eprintln!("Open {scheme}://{address}/ in a browser for the stored results. Ctrl-C stops.");
     let ended = end.clone().cancelled_owned();
     let server = match acceptor {
         None => tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(ended).await }),

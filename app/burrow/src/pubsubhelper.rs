@@ -111,7 +111,9 @@ pub(crate) async fn run(args: PubsubhelperArgs) -> Result<ExitCode, Failure> {
         eprintln!("{note}");
     }
     for address in service.addresses() {
-        eprintln!("Events of {sources} sources are at {scheme}://{address}/waitevent; status at {scheme}://{address}/. Ctrl-C stops.");
+        let plural = if sources == 1 { "source is" } else { "sources are" };
+        eprintln!("What {sources} {plural} telling can be followed at {scheme}://{address}/waitevent and {scheme}://{address}/events.");
+        eprintln!("Open {scheme}://{address}/ in a browser. Ctrl-C stops.");
     }
     for address in service.mail_addresses() {
         eprintln!("Mail is taken at {address}.");

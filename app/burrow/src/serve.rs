@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use burrow_builders::Config;
 use burrow_clock::SystemClock;
-use burrow_coordinator::farm::{Farm, Options, StartError};
+use burrow_coordinator::farm::{Farm, Mirrored, Options, StartError};
 use burrow_coordinator::http::Access;
 use burrow_store::Health;
 use tokio::net::TcpListener;
@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::cli::{CoordinatorArgs, StateArgs, UpArgs};
 use crate::failure::Failure;
+use crate::mirroring::InProcess;
 use crate::settings::{self, Chosen};
 use crate::tls;
 
@@ -28,15 +29,15 @@ impl From<StartError> for Failure {
 }
 
 pub(crate) async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
-    let UpArgs { repos, config, state, workers } = args;
+    let UpArgs { repos, config, state, workers, mirror_listen } = args;
     let chosen = settings::for_up(config.as_deref(), &repos, workers, |config| data_folder(&state, config))?;
-    serve(chosen, &state).await
+    serve(chosen, &state, Some(mirror_listen)).await
 }
 
 pub(crate) async fn coordinator(args: CoordinatorArgs) -> Result<ExitCode, Failure> {
     let config = settings::load(&args.config)?;
     let what = format!("the farm of {}", args.config.display());
-    serve(Chosen { config, what, path: Some(args.config) }, &args.state).await
+    serve(Chosen { config, what, path: Some(args.config) }, &args.state, None).await
 }
 
 fn data_folder(state: &StateArgs, config: Option<&Config>) -> PathBuf {
@@ -50,7 +51,8 @@ pub(crate) fn worker_program() -> Result<Vec<std::ffi::OsString>, Failure> {
     Ok(vec![me.into_os_string(), "buildlet".into()])
 }
 
-async fn serve(chosen: Chosen, state: &StateArgs) -> Result<ExitCode, Failure> {
+/// `mirror`: where a mirror in this process listens, if one is to run (`Some(None)`: somewhere).
+async fn serve(chosen: Chosen, state: &StateArgs, mirror: Option<Option<SocketAddr>>) -> Result<ExitCode, Failure> {
     let Chosen { config, path, what } = chosen;
     let data = data_folder(state, Some(&config));
     let listen = state.listen.clone().or_else(|| config.site.listen.clone()).unwrap_or_else(|| "127.0.0.1:8080".into());
@@ -60,6 +62,11 @@ async fn serve(chosen: Chosen, state: &StateArgs) -> Result<ExitCode, Failure> {
     let (listener, address) = bind(&listen, acceptor.is_some() && token.is_some(), GUARD).await?;
     let access = Access { token_hash: token.as_deref().map(Access::hash), loopback: address.ip().is_loopback() };
 
+    // A mirror elsewhere is enough.
+    let mirroring = match mirror.filter(|_| config.site.mirror.is_none()) {
+        Some(at) => Some((InProcess::start(&config, &data.join("gitmirror")).await?, at)),
+        None => None,
+    };
     let options = Options {
         config,
         reload: path,
@@ -69,10 +76,19 @@ async fn serve(chosen: Chosen, state: &StateArgs) -> Result<ExitCode, Failure> {
         worker_env: Options::inherited(std::env::vars_os()),
         clock: SystemClock::shared(),
         poll: true,
+        mirrored: mirroring.as_ref().map(|(mirror, _)| Arc::clone(mirror) as Arc<dyn Mirrored>),
+        events: None,
     };
     let farm = Farm::start(options).await?;
     let scheme = if acceptor.is_some() { "https" } else { "http" };
     eprintln!("Burrow builds {what}.");
+    if let Some((mirror, at)) = &mirroring {
+        // Only for this machine: whoever may read the pages need not read the sources.
+        let at = at.unwrap_or(SocketAddr::from(([127, 0, 0, 1], if address.port() == 8080 { 8585 } else { 0 })));
+        let at = mirror.serve(at, &data.join("gitmirror")).await?;
+        mirror.attach(&farm);
+        eprintln!("Archives and clones of what it builds are at http://{at}/status.");
+    }
     eprintln!("Open {scheme}://{address}/ in a browser. State is in {}; Ctrl-C stops.", data.display());
 
     let (end, ended) = watch::channel(false);
@@ -97,6 +113,9 @@ async fn serve(chosen: Chosen, state: &StateArgs) -> Result<ExitCode, Failure> {
     end.send_replace(true);
     // Pages that are being read may end; streams of events end with the server, at the latest now.
     server.abort();
+    if let Some((mirror, _)) = &mirroring {
+        mirror.stop().await;
+    }
     match how {
         Stop::Drained => farm.stop(true).await,
         Stop::AtOnce => farm.stop(false).await,

@@ -1,0 +1,125 @@
+//! `burrow perf`: benchmark results searched, compared, drawn and watched.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use burrow_clock::SystemClock;
+use burrow_http_client::{Client, Settings};
+use burrow_perf::board::Board;
+use burrow_perf::config::Config;
+use burrow_perf::history::History;
+use burrow_perf::http::{Site, router};
+use burrow_perf::keeper;
+use burrow_perf::source::{Remote, Source};
+use burrow_perfstore::{Options, PerfStore};
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::Failure;
+use crate::serve::{Interrupts, bind};
+
+/// Where a perfdata of this machine is, unless something else is said.
+const PERFDATA: &str = "http://127.0.0.1:8084";
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  burrow perf                                            results of the perfdata on this machine (http://127.0.0.1:8084)
+  burrow perf --perfdata https://perfdata.example.org    results of another one
+  burrow perf --data results --perfdata-listen 127.0.0.1:8084
+                                                         perfdata and perf of one folder, in one process
+  burrow perf --config /etc/burrow/perf.toml             comparisons, repositories, branches, alerts (docs/perf.md)
+
+Ctrl-C ends; what was computed is kept and goes on from there.")]
+pub(crate) struct PerfArgs {
+    /// Configuration file; flags win over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address of the perfdata that has the results
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    perfdata: Option<String>,
+    /// Folder of results, opened by this process itself: no perfdata may be running on it
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// With --data: serve uploads and searches of programs, too, at this address
+    #[arg(long, value_name = "ADDR:PORT", requires = "data")]
+    perfdata_listen: Option<String>,
+    /// Address; port 0 takes a free one [default: 127.0.0.1:8085]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<String>,
+}
+
+fn configuration(args: &PerfArgs) -> Result<Config, Failure> {
+    let mut config = match &args.config {
+        Some(path) => Config::load(path).map_err(Failure::usage)?,
+        None => Config::default(),
+    };
+    if args.data.is_some() || args.perfdata.is_some() {
+        (config.data, config.perfdata) = (args.data.clone(), args.perfdata.clone());
+    }
+    config.listen = args.listen.clone().or(config.listen);
+    config.check().map_err(Failure::usage)?;
+    Ok(config)
+}
+
+pub(crate) async fn run(args: PerfArgs) -> Result<ExitCode, Failure> {
+    let config = configuration(&args)?;
+    let token = match &config.token_file {
+        None => None,
+        Some(path) => Some(Site::digest(&std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?)),
+    };
+    let listen = config.listen.clone().unwrap_or_else(|| "127.0.0.1:8085".into());
+    // Bound before anything is opened, so that an address in use is known at once. There is no TLS here: what stands in front has it.
+    let (listener, address) = bind(&listen, false, "a proxy with TLS in front of it (see docs/perf.md)").await?;
+    let clock = SystemClock::shared();
+    let client = Client::new(Settings::default()).map_err(Failure::infrastructure)?;
+    let mut store = None;
+    let (source, beside) = match &config.data {
+        Some(data) => {
+            let opened = PerfStore::open(Options::folder(data, Arc::clone(&clock))).await.map_err(Failure::infrastructure)?;
+            store = Some(opened.clone());
+            (Source::Store(opened), data.clone())
+        }
+        None => (Source::Remote(Remote::new(client.clone(), config.perfdata.as_deref().unwrap_or(PERFDATA))), PathBuf::from(".burrow/perf")),
+    };
+    let folder = config.computed.clone().unwrap_or(beside);
+    let config = Arc::new(config);
+    let board = Board::open(&folder, source, Arc::clone(&config), Arc::clone(&clock)).await.map_err(Failure::infrastructure)?;
+    let history = History::default();
+    let end = CancellationToken::new();
+    let webhook = config.watch.webhook.is_some().then(|| client.clone());
+    let keeping = tokio::spawn(keeper::keep(board.clone(), history.clone(), folder, webhook, format!("http://{address}"), end.clone()));
+    let only_host = address.ip().is_loopback().then(String::new);
+    let mut servers = Vec::new();
+    if let (Some(store), Some(listen)) = (&store, &args.perfdata_listen) {
+        let (listener, uploads) = bind(listen, false, "`burrow perfdata` with a configuration").await?;
+        let site = burrow_perfdata::http::Site {
+            store: store.clone(),
+            tokens: Default::default(),
+            view_url_base: Some(format!("http://{address}/search?q=upload:")),
+            only_host: Some(String::new()),
+            clock: Arc::clone(&clock),
+        };
+        let ended = end.clone().cancelled_owned();
+        eprintln!("Results are taken at http://{uploads}/upload.");
+        servers.push(tokio::spawn(async move { axum::serve(listener, burrow_perfdata::http::router(site)).with_graceful_shutdown(ended).await }));
+    }
+    let pages = router(Site { board: board.clone(), history, token, only_host, clock });
+    let ended = end.clone().cancelled_owned();
+    servers.push(tokio::spawn(async move { axum::serve(listener, pages).with_graceful_shutdown(ended).await }));
+    eprintln!("Open http://{address}/ in a browser for benchmarks. Ctrl-C stops.");
+    let mut interrupts = Interrupts::new().map_err(|error| Failure::infrastructure(format!("signals cannot be received: {error}")))?;
+    interrupts.next().await;
+    end.cancel();
+    tokio::select! {
+        _ = tokio::time::timeout(std::time::Duration::from_secs(10), keeping) => {}
+        _ = interrupts.next() => {}
+    }
+    servers.iter().for_each(tokio::task::JoinHandle::abort);
+    board.close().await;
+    if let Some(store) = store {
+        store.close().await;
+    }
+    Ok(ExitCode::SUCCESS)
+}
