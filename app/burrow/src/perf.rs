@@ -1,5 +1,6 @@
 //! `burrow perf`: benchmark results searched, compared, drawn and watched.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use burrow_perf::keeper;
 use burrow_perf::source::{Remote, Source};
 use burrow_perfstore::{Options, PerfStore};
 use clap::Args;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
@@ -21,6 +24,9 @@ use crate::serve::{Interrupts, bind};
 
 /// Where a perfdata of this machine is, unless something else is said.
 const PERFDATA: &str = "http://127.0.0.1:8084";
+
+/// Chooses the sample history; any number would do.
+const SAMPLE_SEED: u64 = 7;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -63,63 +69,108 @@ fn configuration(args: &PerfArgs) -> Result<Config, Failure> {
     Ok(config)
 }
 
+/// A perf service that runs, with the store below it if it opened one.
+pub(crate) struct Running {
+    /// Where its pages are.
+    pub(crate) address: SocketAddr,
+    /// Where results are taken, if they are.
+    pub(crate) uploads: Option<SocketAddr>,
+    end: CancellationToken,
+    keeping: JoinHandle<()>,
+    servers: Vec<JoinHandle<std::io::Result<()>>>,
+    board: Board,
+    store: Option<PerfStore>,
+}
+
+impl Running {
+    /// Starts it on `pages`; with `uploads`, results are taken there. `sample` fills an empty store with a history to look at.
+    pub(crate) async fn start(config: Config, pages: TcpListener, uploads: Option<TcpListener>, sample: bool) -> Result<Running, Failure> {
+        let token = match &config.token_file {
+            None => None,
+            Some(path) => Some(Site::digest(&std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?)),
+        };
+        let address = pages.local_addr().map_err(Failure::infrastructure)?;
+        let clock = SystemClock::shared();
+        let client = Client::new(Settings::default()).map_err(Failure::infrastructure)?;
+        let mut store = None;
+        let (source, beside) = match &config.data {
+            Some(data) => {
+                let opened = PerfStore::open(Options::folder(data, Arc::clone(&clock))).await.map_err(Failure::infrastructure)?;
+                store = Some(opened.clone());
+                (Source::Store(opened), data.clone())
+            }
+            None => (Source::Remote(Remote::new(client.clone(), config.perfdata.as_deref().unwrap_or(PERFDATA))), PathBuf::from(".burrow/perf")),
+        };
+        let folder = config.computed.clone().unwrap_or(beside);
+        let config = Arc::new(config);
+        let board = Board::open(&folder, source, Arc::clone(&config), Arc::clone(&clock)).await.map_err(Failure::infrastructure)?;
+        if let Some(store) = store.clone().filter(|_| sample) {
+            let now_ms = clock.now_ms();
+            tokio::spawn(async move {
+                if let Err(error) = burrow_perfstore::sample::load(&store, SAMPLE_SEED, now_ms).await {
+                    tracing::warn!(%error, "The sample of benchmark results could not be stored.");
+                }
+            });
+        }
+        let history = History::default();
+        let end = CancellationToken::new();
+        let webhook = config.watch.webhook.is_some().then(|| client.clone());
+        let keeping = tokio::spawn(keeper::keep(board.clone(), history.clone(), folder, webhook, format!("http://{address}"), end.clone()));
+        let only_host = address.ip().is_loopback().then(String::new);
+        let mut servers = Vec::new();
+        let mut taken_at = None;
+        if let (Some(store), Some(listener)) = (&store, uploads) {
+            taken_at = Some(listener.local_addr().map_err(Failure::infrastructure)?);
+            let site = burrow_perfdata::http::Site {
+                store: store.clone(),
+                tokens: Default::default(),
+                view_url_base: Some(format!("http://{address}/search?q=upload:")),
+                only_host: Some(String::new()),
+                clock: Arc::clone(&clock),
+            };
+            let ended = end.clone().cancelled_owned();
+            servers.push(tokio::spawn(async move { axum::serve(listener, burrow_perfdata::http::router(site)).with_graceful_shutdown(ended).await }));
+        }
+        let app = router(Site { board: board.clone(), history, token, only_host, clock });
+        let ended = end.clone().cancelled_owned();
+        servers.push(tokio::spawn(async move { axum::serve(pages, app).with_graceful_shutdown(ended).await }));
+        Ok(Running { address, uploads: taken_at, end, keeping, servers, board, store })
+    }
+
+    /// Ends it: what is being computed has ten seconds, or until `sooner`.
+    pub(crate) async fn stop(self, sooner: impl Future<Output = ()>) {
+        self.end.cancel();
+        tokio::select! {
+            _ = tokio::time::timeout(std::time::Duration::from_secs(10), self.keeping) => {}
+            () = sooner => {}
+        }
+        self.servers.iter().for_each(JoinHandle::abort);
+        self.board.close().await;
+        if let Some(store) = self.store {
+            store.close().await;
+        }
+    }
+}
+
 pub(crate) async fn run(args: PerfArgs) -> Result<ExitCode, Failure> {
     let config = configuration(&args)?;
-    let token = match &config.token_file {
-        None => None,
-        Some(path) => Some(Site::digest(&std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?)),
-    };
     let listen = config.listen.clone().unwrap_or_else(|| "127.0.0.1:8085".into());
     // Bound before anything is opened, so that an address in use is known at once. There is no TLS here: what stands in front has it.
-    let (listener, address) = bind(&listen, false, "a proxy with TLS in front of it (see docs/perf.md)").await?;
-    let clock = SystemClock::shared();
-    let client = Client::new(Settings::default()).map_err(Failure::infrastructure)?;
-    let mut store = None;
-    let (source, beside) = match &config.data {
-        Some(data) => {
-            let opened = PerfStore::open(Options::folder(data, Arc::clone(&clock))).await.map_err(Failure::infrastructure)?;
-            store = Some(opened.clone());
-            (Source::Store(opened), data.clone())
-        }
-        None => (Source::Remote(Remote::new(client.clone(), config.perfdata.as_deref().unwrap_or(PERFDATA))), PathBuf::from(".burrow/perf")),
+    let (pages, _) = bind(&listen, false, "a proxy with TLS in front of it (see docs/perf.md)").await?;
+    let uploads = match &args.perfdata_listen {
+        Some(listen) => Some(bind(listen, false, "`burrow perfdata` with a configuration").await?.0),
+        None => None,
     };
-    let folder = config.computed.clone().unwrap_or(beside);
-    let config = Arc::new(config);
-    let board = Board::open(&folder, source, Arc::clone(&config), Arc::clone(&clock)).await.map_err(Failure::infrastructure)?;
-    let history = History::default();
-    let end = CancellationToken::new();
-    let webhook = config.watch.webhook.is_some().then(|| client.clone());
-    let keeping = tokio::spawn(keeper::keep(board.clone(), history.clone(), folder, webhook, format!("http://{address}"), end.clone()));
-    let only_host = address.ip().is_loopback().then(String::new);
-    let mut servers = Vec::new();
-    if let (Some(store), Some(listen)) = (&store, &args.perfdata_listen) {
-        let (listener, uploads) = bind(listen, false, "`burrow perfdata` with a configuration").await?;
-        let site = burrow_perfdata::http::Site {
-            store: store.clone(),
-            tokens: Default::default(),
-            view_url_base: Some(format!("http://{address}/search?q=upload:")),
-            only_host: Some(String::new()),
-            clock: Arc::clone(&clock),
-        };
-        let ended = end.clone().cancelled_owned();
+    let running = Running::start(config, pages, uploads, false).await?;
+    if let Some(uploads) = running.uploads {
         eprintln!("Results are taken at http://{uploads}/upload.");
-        servers.push(tokio::spawn(async move { axum::serve(listener, burrow_perfdata::http::router(site)).with_graceful_shutdown(ended).await }));
     }
-    let pages = router(Site { board: board.clone(), history, token, only_host, clock });
-    let ended = end.clone().cancelled_owned();
-    servers.push(tokio::spawn(async move { axum::serve(listener, pages).with_graceful_shutdown(ended).await }));
-    eprintln!("Open http://{address}/ in a browser for benchmarks. Ctrl-C stops.");
+    eprintln!("Open http://{}/ in a browser for benchmarks. Ctrl-C stops.", running.address);
     let mut interrupts = Interrupts::new().map_err(|error| Failure::infrastructure(format!("signals cannot be received: {error}")))?;
     interrupts.next().await;
-    end.cancel();
-    tokio::select! {
-        _ = tokio::time::timeout(std::time::Duration::from_secs(10), keeping) => {}
-        _ = interrupts.next() => {}
-    }
-    servers.iter().for_each(tokio::task::JoinHandle::abort);
-    board.close().await;
-    if let Some(store) = store {
-        store.close().await;
-    }
+    let again = async move {
+        interrupts.next().await;
+    };
+    running.stop(again).await;
     Ok(ExitCode::SUCCESS)
 }

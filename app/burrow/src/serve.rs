@@ -17,7 +17,7 @@ use crate::cli::{CoordinatorArgs, StateArgs, UpArgs};
 use crate::failure::Failure;
 use crate::mirroring::InProcess;
 use crate::settings::{self, Chosen};
-use crate::tls;
+use crate::{perf, tls};
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Failure {
@@ -37,7 +37,7 @@ pub(crate) async fn up(args: UpArgs) -> Result<ExitCode, Failure> {
 pub(crate) async fn coordinator(args: CoordinatorArgs) -> Result<ExitCode, Failure> {
     let config = settings::load(&args.config)?;
     let what = format!("the farm of {}", args.config.display());
-    serve(Chosen { config, what, path: Some(args.config) }, &args.state, None).await
+    serve(Chosen { config, what, path: Some(args.config), sample: false }, &args.state, None).await
 }
 
 fn data_folder(state: &StateArgs, config: Option<&Config>) -> PathBuf {
@@ -53,7 +53,7 @@ pub(crate) fn worker_program() -> Result<Vec<std::ffi::OsString>, Failure> {
 
 /// `mirror`: where a mirror in this process listens, if one is to run (`Some(None)`: somewhere).
 async fn serve(chosen: Chosen, state: &StateArgs, mirror: Option<Option<SocketAddr>>) -> Result<ExitCode, Failure> {
-    let Chosen { config, path, what } = chosen;
+    let Chosen { config, path, what, sample } = chosen;
     let data = data_folder(state, Some(&config));
     let listen = state.listen.clone().or_else(|| config.site.listen.clone()).unwrap_or_else(|| "127.0.0.1:8080".into());
     let acceptor = config.site.tls.as_ref().map(|tls| tls::acceptor(tls.cert.as_ref(), tls.key.as_ref(), &[b"http/1.1"])).transpose()?;
@@ -62,6 +62,11 @@ async fn serve(chosen: Chosen, state: &StateArgs, mirror: Option<Option<SocketAd
     let (listener, address) = bind(&listen, acceptor.is_some() && token.is_some(), GUARD).await?;
     let access = Access { token_hash: token.as_deref().map(Access::hash), loopback: address.ip().is_loopback() };
 
+    // `burrow up` is everything on this machine.
+    let benchmarks = match mirror {
+        Some(_) => Some(benchmarks(&data, sample, address.port() == 8080).await?),
+        None => None,
+    };
     // A mirror elsewhere is enough.
     let mirroring = match mirror.filter(|_| config.site.mirror.is_none()) {
         Some(at) => Some((InProcess::start(&config, &data.join("gitmirror")).await?, at)),
@@ -88,6 +93,10 @@ async fn serve(chosen: Chosen, state: &StateArgs, mirror: Option<Option<SocketAd
         let at = mirror.serve(at, &data.join("gitmirror")).await?;
         mirror.attach(&farm);
         eprintln!("Archives and clones of what it builds are at http://{at}/status.");
+    }
+    if let Some(benchmarks) = &benchmarks {
+        let taken = benchmarks.uploads.map(|at| format!("; results are taken at http://{at}/upload")).unwrap_or_default();
+        eprintln!("Benchmarks are at http://{}/{taken}.", benchmarks.address);
     }
     eprintln!("Open {scheme}://{address}/ in a browser. State is in {}; Ctrl-C stops.", data.display());
 
@@ -116,6 +125,16 @@ async fn serve(chosen: Chosen, state: &StateArgs, mirror: Option<Option<SocketAd
     if let Some((mirror, _)) = &mirroring {
         mirror.stop().await;
     }
+    if let Some(benchmarks) = benchmarks {
+        let at_once = matches!(how, Stop::AtOnce);
+        benchmarks
+            .stop(async move {
+                if !at_once {
+                    std::future::pending().await
+                }
+            })
+            .await;
+    }
     match how {
         Stop::Drained => farm.stop(true).await,
         Stop::AtOnce => farm.stop(false).await,
@@ -124,6 +143,20 @@ async fn serve(chosen: Chosen, state: &StateArgs, mirror: Option<Option<SocketAd
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The store of benchmark results and its pages, at their usual ports if `usual` and they are free.
+async fn benchmarks(data: &std::path::Path, sample: bool, usual: bool) -> Result<perf::Running, Failure> {
+    let data = data.join("perf");
+    std::fs::create_dir_all(&data).map_err(|error| Failure::infrastructure(format!("{}: {error}", data.display())))?;
+    let free = |port: u16| async move {
+        match TcpListener::bind(("127.0.0.1", if usual { port } else { 0 })).await {
+            Ok(listener) => Ok(listener),
+            Err(_) => TcpListener::bind(("127.0.0.1", 0)).await.map_err(|error| Failure::infrastructure(format!("no port is free: {error}"))),
+        }
+    };
+    let config = burrow_perf::config::Config { data: Some(data), ..Default::default() };
+    perf::Running::start(config, free(8085).await?, Some(free(8084).await?), sample).await
 }
 
 enum Stop {

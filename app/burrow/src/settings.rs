@@ -17,6 +17,8 @@ pub(crate) struct Chosen {
     pub(crate) path: Option<PathBuf>,
     /// For the start-up line: what is built.
     pub(crate) what: String,
+    /// It is the sample project.
+    pub(crate) sample: bool,
 }
 
 /// The configuration at `path`.
@@ -31,18 +33,18 @@ pub(crate) fn for_up(config: Option<&Path>, repos: &[String], workers: Option<u1
     if let Some(path) = path {
         let mut config = load(&path)?;
         set_workers(&mut config, workers);
-        return Ok(Chosen { config, what: format!("the farm of {}", path.display()), path: Some(path) });
+        return Ok(Chosen { config, what: format!("the farm of {}", path.display()), path: Some(path), sample: false });
     }
     if !repos.is_empty() {
         let repos = repos.iter().map(|repo| address(repo)).collect::<Result<Vec<_>, _>>()?;
         let config = config_for_up(&repos, count(workers));
-        return Ok(Chosen { config, path: None, what: repos.join(", ") });
+        return Ok(Chosen { config, path: None, what: repos.join(", "), sample: false });
     }
     let now_s = SystemClock::new().now_ms() / 1_000;
     let sample =
         burrow_builders::sample::create(&data(None).join("sample"), now_s, workers.map_or(SAMPLE_WORKERS, usize::from)).map_err(Failure::infrastructure)?;
     let config = sample.config;
-    Ok(Chosen { config, path: None, what: "a sample project (your own: burrow up --repo DIR)".into() })
+    Ok(Chosen { config, path: None, what: "a sample project (your own: burrow up --repo DIR)".into(), sample: true })
 }
 
 /// The configuration of `burrow build`: reduced to one repository, the folder `dir`, and to builders that run on this machine. Gives its name and theirs.

@@ -28,7 +28,7 @@ pub const REGRESSED: &str = "Parse/size=large";
 pub const NOISY: &str = "Network/hosts=100";
 /// Runs of each benchmark at each commit.
 const RUNS: usize = 10;
-/// Moment of the first commit, Unix seconds: 2026-01-05T09:00:00Z.
+/// Moment of the first commit of [`uploads`], Unix seconds: 2026-01-05T09:00:00Z.
 const FIRST: i64 = 1_767_603_600;
 
 /// A file to upload.
@@ -58,16 +58,18 @@ const BENCHMARKS: [(&str, f64, f64, f64, u32, u32); 12] = [
     ("Start", 18_700_000.0, 0.02, 0.006, 2_621_440, 9_870),
 ];
 
-/// Puts the history into an empty store; how many uploads that were, 0 if the store is not empty.
+/// Puts the history into an empty store, as one that ended yesterday; how many uploads that were, 0 if the store is not empty.
 ///
 /// # Errors
 /// The store fails.
-pub async fn load(store: &PerfStore, seed: u64) -> Result<u64, Error> {
+pub async fn load(store: &PerfStore, seed: u64, now_ms: i64) -> Result<u64, Error> {
     if store.totals().await?.uploads > 0 {
         return Ok(0);
     }
+    let today = now_ms.div_euclid(86_400_000) * 86_400;
+    let first = today - (day_of(COMMITS - 1) + 1) * 86_400 + FIRST.rem_euclid(86_400);
     let mut count = 0;
-    for upload in uploads(seed) {
+    for upload in (0..COMMITS).map(|commit| upload(seed, commit, first)) {
         let mut writer = store.begin_at(Begin { by: Some("sample".into()), key: None }, upload.at_ms).await?;
         writer.file(0, Some("sample.txt")).await?;
         writer.write(upload.text.into()).await?;
@@ -79,15 +81,19 @@ pub async fn load(store: &PerfStore, seed: u64) -> Result<u64, Error> {
 
 /// The history, oldest first.
 pub fn uploads(seed: u64) -> impl Iterator<Item = SampleUpload> {
-    (0..COMMITS).map(move |commit| upload(seed, commit))
+    (0..COMMITS).map(move |commit| upload(seed, commit, FIRST))
 }
 
-fn upload(seed: u64, commit: usize) -> SampleUpload {
+/// Some commits a day, and none on the seventh.
+fn day_of(commit: usize) -> i64 {
+    let day = commit as i64 / 4;
+    day + day / 6
+}
+
+fn upload(seed: u64, commit: usize, first: i64) -> SampleUpload {
     let mut random = Random::new(seed ^ (commit as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let hash: String = (0..5).map(|_| format!("{:08x}", random.next() as u32)).collect();
-    // Some commits a day, none at night and on Sundays.
-    let (day, place) = (commit as i64 / 4, commit as i64 % 4);
-    let at = FIRST + (day + day / 6) * 86_400 + place * 7_500 + (random.next() % 3_000) as i64;
+    let at = first + day_of(commit) * 86_400 + (commit as i64 % 4) * 7_500 + (random.next() % 3_000) as i64;
     let time = jiff::Timestamp::from_second(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     let mut text = String::new();
     let _ = write!(
