@@ -12,10 +12,11 @@ use burrow_gitmirror::{Deps, Mirror, StartError, drill};
 use burrow_http_client::{Client, Request};
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
+use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
 use crate::serve::{Interrupts, bind};
-use crate::tls;
+use crate::tls::{self, TlsArgs};
 
 #[derive(Debug, Args)]
 #[command(
@@ -46,6 +47,8 @@ pub(crate) struct GitmirrorArgs {
     /// Check the configuration and end
     #[arg(long)]
     check: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 /// Which mirror is meant.
@@ -175,20 +178,21 @@ fn client() -> Result<Client, Failure> {
 async fn serve(args: GitmirrorArgs) -> Result<ExitCode, Failure> {
     let path = args.config.ok_or_else(|| Failure::usage("--config is missing"))?;
     let config = Config::load(&path).map_err(Failure::usage)?;
+    let data = args.data.or_else(|| config.data.clone()).unwrap_or_else(|| ".burrow/gitmirror".into());
+    let (clock, shutdown) = (SystemClock::shared(), CancellationToken::new());
     if args.check {
+        args.tls.check(config.tls.as_ref(), &data, &clock)?;
         eprintln!("{}: {} repositories, {} discoveries.", path.display(), config.repo.len(), config.discover.len());
         return Ok(ExitCode::SUCCESS);
     }
-    let data = args.data.or_else(|| config.data.clone()).unwrap_or_else(|| ".burrow/gitmirror".into());
     let listen = args.listen.or_else(|| config.listen.clone()).unwrap_or_else(|| "127.0.0.1:8585".into());
     let secret = |file: &Option<PathBuf>| file.as_deref().map(config::read_secret).transpose().map_err(Failure::usage);
     let (token, tickle) = (secret(&config.token_file)?, secret(&config.tickle_secret_file)?);
-    let acceptor = config.tls.as_ref().map(|tls| tls::acceptor(&tls.cert, &tls.key, &[b"http/1.1"])).transpose()?;
+    let certificates = args.tls.open(config.tls.as_ref(), &data, &tls::own_names(&listen), &clock, &shutdown).await?;
+    let acceptor = certificates.map(|certificates| certificates.acceptor(&[b"http/1.1"])).transpose()?;
     // Bound before anything is started, so that an address in use leaves nothing behind.
-    let (listener, address) =
-        bind(&listen, acceptor.is_some() && token.is_some(), "`tls` and `token_file` in the configuration (see docs/gitmirror.md)").await?;
+    let (listener, address) = bind(&listen, acceptor.is_some() && token.is_some(), GUARD).await?;
     let access = Access::new(token.as_deref(), tickle.as_deref(), address.ip().is_loopback());
-    let clock = SystemClock::shared();
     let count = config.repo.len() + config.discover.len();
     let deps = Deps { data: data.clone(), clock: Arc::clone(&clock), ids: Ids::system(), http: client()?, feed: None };
     let mirror = Mirror::start(config, deps).await?;
@@ -208,12 +212,17 @@ async fn serve(args: GitmirrorArgs) -> Result<ExitCode, Failure> {
     let watching = tokio::spawn(watch(mirror.clone(), path));
     let mut interrupts = Interrupts::new().map_err(|error| Failure::infrastructure(format!("signals cannot be received: {error}")))?;
     interrupts.next().await;
+    shutdown.cancel();
     watching.abort();
     server.abort();
     mirror.stop().await;
     eprintln!("Stopped.");
     Ok(ExitCode::SUCCESS)
 }
+
+/// What listening beyond this machine needs.
+const GUARD: &str = "a certificate (--tls-cert and --tls-key, --acme-host, --tls-self-signed, or `tls` in the configuration) and `token_file` in the \
+                     configuration (see docs/gitmirror.md)";
 
 /// Reads the configuration again when the file has changed, and on SIGHUP.
 async fn watch(mirror: Mirror, path: PathBuf) {

@@ -105,19 +105,10 @@ pub(crate) async fn run(args: MaintnerdArgs) -> Result<ExitCode, Failure> {
     let listen = config.listen.clone().unwrap_or_else(|| "127.0.0.1:8082".into());
     let serving = !args.init_and_quit && !args.sync_and_quit;
     let (clock, shutdown) = (SystemClock::shared(), CancellationToken::new());
-    let certificates = if serving {
-        let files = config.tls.as_ref().map(|files| (files.cert.as_path(), files.key.as_path()));
-        args.tls.open(files, &data, &tls::own_names(&listen), &clock, &shutdown).await?
-    } else {
-        None
-    };
+    let certificates = if serving { args.tls.open(config.tls.as_ref(), &data, &tls::own_names(&listen), &clock, &shutdown).await? } else { None };
     let acceptor = certificates.map(|certificates| certificates.acceptor(&[b"h2", b"http/1.1"])).transpose()?;
     // Bound before the log is read, so that an address in use is known at once.
-    let bound = if serving {
-        Some(bind(&listen, acceptor.is_some() && config.token_file.is_some(), "`tls` and `token_file` in a configuration (see docs/maintner.md)").await?)
-    } else {
-        None
-    };
+    let bound = if serving { Some(bind(&listen, acceptor.is_some() && config.token_file.is_some(), GUARD).await?) } else { None };
 
     if args.restore {
         let Some((bucket, _)) = config.bucket().map_err(Failure::usage)? else {
@@ -194,6 +185,10 @@ pub(crate) async fn run(args: MaintnerdArgs) -> Result<ExitCode, Failure> {
         Some(why) => Err(Failure::infrastructure(format!("the corpus stopped following the log: {why}"))),
     }
 }
+
+/// What listening beyond this machine needs.
+const GUARD: &str = "a certificate (--tls-cert and --tls-key, --acme-host, --tls-self-signed, or `tls` in the configuration) and `token_file` in the \
+                     configuration (see docs/maintner.md)";
 
 /// How long the end of the program waits for the last copy of the log.
 const LAST_COPY: std::time::Duration = std::time::Duration::from_secs(60);

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use burrow_clock::SystemClock;
-use burrow_pubsubhelper::config::{Config, Hook, Source, Tls};
+use burrow_pubsubhelper::config::{Config, Hook, Source};
 use burrow_pubsubhelper::{Deps, Service, StartError};
 use clap::Args;
+use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
 use crate::serve::Interrupts;
+use crate::tls::{self, TlsArgs};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -20,13 +22,13 @@ Examples:
   curl -N http://127.0.0.1:8083/events?topic=github:golang/*            events as they come
   burrow maintnerd --pubsub http://127.0.0.1:8083 …                     one who follows
 
-A configuration is explained in docs/pubsubhelper.md. SIGHUP reads secrets and certificates again (they are looked at every few seconds anyway).
+A configuration is explained in docs/pubsubhelper.md. SIGHUP reads secrets again (they and certificates are looked at every few seconds anyway).
 Ctrl-C ends; nothing that was acknowledged is lost, then or by kill -9.")]
 pub(crate) struct PubsubhelperArgs {
     /// Configuration file; flags win over it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Address of HTTP, or HTTPS with --tls-cert; port 0 takes a free one; may be given several times [default: 127.0.0.1:8083]
+    /// Address of HTTP, or HTTPS with a certificate; port 0 takes a free one; may be given several times [default: 127.0.0.1:8083]
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Vec<String>,
     /// Folder of the event log [default: ./.burrow/pubsubhelper]
@@ -38,15 +40,11 @@ pub(crate) struct PubsubhelperArgs {
     /// Take webhooks that do not come over TLS, from everybody
     #[arg(long)]
     allow_plain_http: bool,
-    /// Certificate chain (PEM)
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    tls_cert: Option<PathBuf>,
-    /// Key of the certificate (PEM)
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    tls_key: Option<PathBuf>,
     /// Read the configuration and what it names, say what is wrong, and end
     #[arg(long, requires = "config")]
     check: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 fn configuration(args: &PubsubhelperArgs) -> Result<Config, Failure> {
@@ -59,9 +57,6 @@ fn configuration(args: &PubsubhelperArgs) -> Result<Config, Failure> {
     }
     if let Some(data) = &args.data {
         config.data.clone_from(data);
-    }
-    if let Some((cert, key)) = args.tls_cert.clone().zip(args.tls_key.clone()) {
-        config.tls = Some(Tls { cert, key });
     }
     config.allow_plain_http |= args.allow_plain_http;
     if let Some(secret) = &args.github_secret_file {
@@ -82,15 +77,16 @@ impl From<StartError> for Failure {
 }
 
 /// Beyond this machine events are handed out only to those who show a token, over TLS, unless all that is read there is meant for everybody.
-async fn guard(config: &Config) -> Result<(), Failure> {
-    let guarded = config.tls.is_some() && !config.reader.is_empty() || config.public_topics.iter().any(|topic| topic == "*");
+async fn guard(config: &Config, encrypted: bool) -> Result<(), Failure> {
+    let guarded = encrypted && !config.reader.is_empty() || config.public_topics.iter().any(|topic| topic == "*");
     for listen in config.listen.iter().filter(|_| !guarded) {
         let candidates = tokio::net::lookup_host(listen).await;
         let mut candidates = candidates.map_err(|error| Failure::usage(format!("listen {listen}: {error}; an address looks like 127.0.0.1:8083")))?;
         if let Some(open) = candidates.find(|address| !address.ip().is_loopback()) {
             return Err(Failure::usage(format!(
-                "{open} can be reached from other machines: that needs `tls` and a `[[reader]]` with a token in the configuration, or, if everybody may know what happens in \
-                 your repositories, `public_topics = [\"*\"]` (see docs/pubsubhelper.md)"
+                "{open} can be reached from other machines: that needs a certificate (--tls-cert and --tls-key, --acme-host, --tls-self-signed, or `tls` in the \
+                 configuration) and a `[[reader]]` with a token in the configuration, or, if everybody may know what happens in your repositories, \
+                 `public_topics = [\"*\"]` (see docs/pubsubhelper.md)"
             )));
         }
     }
@@ -99,14 +95,21 @@ async fn guard(config: &Config) -> Result<(), Failure> {
 
 pub(crate) async fn run(args: PubsubhelperArgs) -> Result<ExitCode, Failure> {
     let config = configuration(&args)?;
-    guard(&config).await?;
+    let encrypted = args.tls.is_wanted(config.tls.as_ref());
+    guard(&config, encrypted).await?;
+    let (clock, shutdown) = (SystemClock::shared(), CancellationToken::new());
     if args.check {
-        burrow_pubsubhelper::service::check(&config)?;
+        burrow_pubsubhelper::service::check(&config, &clock)?;
+        args.tls.check(config.tls.as_ref(), &config.data, &clock)?;
         eprintln!("The configuration is right: {} sources.", config.source.len());
         return Ok(ExitCode::SUCCESS);
     }
-    let (scheme, sources) = (if config.tls.is_some() { "https" } else { "http" }, config.source.len());
-    let mut service = Service::start(config, Deps { clock: SystemClock::shared(), keys: None }).await?;
+    let (scheme, sources) = (if encrypted { "https" } else { "http" }, config.source.len());
+    let mut names: Vec<String> = config.listen.iter().flat_map(|listen| tls::own_names(listen)).collect();
+    names.sort();
+    names.dedup();
+    let certificates = args.tls.open(config.tls.as_ref(), &config.data, &names, &clock, &shutdown).await?;
+    let mut service = Service::start(config, Deps { clock, keys: None, certificates }).await?;
     for note in service.log().opened() {
         eprintln!("{note}");
     }
@@ -128,6 +131,7 @@ pub(crate) async fn run(args: PubsubhelperArgs) -> Result<ExitCode, Failure> {
             why = service.failed() => break Some(why),
         }
     };
+    shutdown.cancel();
     service.stop().await;
     match failure {
         None => Ok(ExitCode::SUCCESS),

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use burrow_certificates::{Acme, CertificateError, Certificates, Challenge, LETS_ENCRYPT, Source};
+use burrow_certificates::config::{AcmeTable, Files, Tls};
+use burrow_certificates::{CertificateError, Certificates, Source};
 use burrow_clock::SharedClock;
 use clap::Args;
 use rustls::pki_types::pem::PemObject as _;
@@ -53,37 +54,57 @@ pub(crate) struct TlsArgs {
 }
 
 impl TlsArgs {
-    /// Opens what the flags say, or else the configuration's `files` (chain and key); `None`: neither does, and the service is plain. The certificate is
-    /// kept up to date until `shutdown`; any number of acceptors may be made of it. `names`: what a certificate of one's own making is for.
+    /// What the flags say, or else the configuration. `--tls-self-signed` is neither.
+    fn wanted(&self, config: Option<&Tls>) -> Option<Tls> {
+        if !self.acme_host.is_empty() {
+            return Some(Tls::Acme(AcmeTable {
+                hosts: self.acme_host.clone(),
+                dir: self.acme_dir.clone(),
+                directory: self.acme_directory.clone(),
+                root: self.acme_root.clone(),
+                contact: self.acme_contact.clone(),
+                http: self.acme_http.clone(),
+            }));
+        }
+        let files = self.tls_cert.clone().zip(self.tls_key.clone()).map(|(cert, key)| Tls::Files(Files { cert, key }));
+        files.or_else(|| config.cloned())
+    }
+
+    /// Whether [`TlsArgs::open`] would give certificates.
+    pub(crate) fn is_wanted(&self, config: Option<&Tls>) -> bool {
+        self.tls_self_signed || self.wanted(config).is_some()
+    }
+
+    /// Looks whether what is wanted could be opened, without beginning anything.
+    pub(crate) fn check(&self, config: Option<&Tls>, data: &Path, clock: &SharedClock) -> Result<(), Failure> {
+        if let Some(tls) = self.wanted(config).filter(|_| !self.tls_self_signed) {
+            Certificates::open(tls.source(data), Arc::clone(clock)).map_err(Failure::usage)?;
+        }
+        Ok(())
+    }
+
+    /// Opens what the flags say, or else the configuration; `None`: neither does, and the service is plain. The certificate is kept up to date until
+    /// `shutdown`; any number of acceptors may be made of it. `names`: what a certificate of one's own making is for.
     pub(crate) async fn open(
         &self,
-        files: Option<(&Path, &Path)>,
+        config: Option<&Tls>,
         data: &Path,
         names: &[String],
         clock: &SharedClock,
         shutdown: &CancellationToken,
     ) -> Result<Option<Certificates>, Failure> {
-        let flags = self.tls_cert.as_deref().zip(self.tls_key.as_deref());
-        let source = if !self.acme_host.is_empty() {
-            Source::Acme(Acme {
-                names: self.acme_host.clone(),
-                dir: self.acme_dir.clone().unwrap_or_else(|| data.join("acme")),
-                directory: self.acme_directory.clone().unwrap_or_else(|| LETS_ENCRYPT.to_owned()),
-                contact: self.acme_contact.clone(),
-                root: self.acme_root.clone(),
-                challenge: if self.acme_http.is_some() { Challenge::Http } else { Challenge::TlsAlpn },
-            })
-        } else if self.tls_self_signed {
-            Source::SelfSigned { dir: data.join("tls"), names: names.to_vec() }
-        } else if let Some((cert, key)) = flags.or(files) {
-            Source::Files { cert: cert.to_owned(), key: key.to_owned() }
+        let (source, plain) = if self.tls_self_signed {
+            (Source::SelfSigned { dir: data.join("tls"), names: names.to_vec() }, None)
+        } else if let Some(tls) = self.wanted(config) {
+            (tls.source(data), tls.challenges().map(str::to_owned))
         } else {
             return Ok(None);
         };
         let certificates = Certificates::open(source, Arc::clone(clock)).map_err(Failure::usage)?;
-        if let Some(listen) = &self.acme_http {
-            let listener =
-                TcpListener::bind(listen.as_str()).await.map_err(|error| Failure::infrastructure(format!("cannot listen on --acme-http {listen}: {error}")))?;
+        if let Some(listen) = plain {
+            let listener = TcpListener::bind(listen.as_str())
+                .await
+                .map_err(|error| Failure::infrastructure(format!("cannot listen on {listen} for the authority's requests: {error}")))?;
             let (challenges, ended) = (challenges(certificates.clone()), shutdown.clone().cancelled_owned());
             tokio::spawn(async move { axum::serve(listener, challenges).with_graceful_shutdown(ended).await });
         }

@@ -16,6 +16,7 @@
 //! ```
 
 mod acme;
+pub mod config;
 mod error;
 mod files;
 mod resolver;

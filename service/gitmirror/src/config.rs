@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use burrow_certificates::config::Tls;
 use serde::{Deserialize, Deserializer};
 
 use crate::rules::{Pattern, Rename, Rules};
@@ -25,7 +26,7 @@ pub struct Config {
     pub token_file: Option<PathBuf>,
     /// File with the secret of `POST /tickle/NAME`; without one tickles are taken from this machine only.
     pub tickle_secret_file: Option<PathBuf>,
-    /// Certificate and key; without them plain HTTP.
+    /// Where the certificate comes from; without it plain HTTP.
     pub tls: Option<Tls>,
     /// How often an upstream is asked when nothing wakes us.
     #[serde(deserialize_with = "duration")]
@@ -73,16 +74,6 @@ impl Default for Config {
             discover: Vec::new(),
         }
     }
-}
-
-/// Certificate and key.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tls {
-    /// PEM file with the certificate chain.
-    pub cert: PathBuf,
-    /// PEM file with the key.
-    pub key: PathBuf,
 }
 
 /// A pubsubhelper.
@@ -439,8 +430,11 @@ impl Config {
             files.extend(discover.template.access.files());
             files.extend(discover.dest.iter_mut().flat_map(|dest| dest.access.files()));
         }
-        for file in files.into_iter().flatten().chain(self.tls.iter_mut().flat_map(|tls| [&mut tls.cert, &mut tls.key])) {
+        for file in files.into_iter().flatten() {
             *file = folder.join(&*file);
+        }
+        if let Some(tls) = &mut self.tls {
+            tls.anchor(folder);
         }
         for repo in &mut self.repo {
             for url in std::iter::once(&mut repo.upstream).chain(repo.dest.iter_mut().map(|dest| &mut dest.url)) {

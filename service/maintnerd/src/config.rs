@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use burrow_certificates::config::Tls;
 use burrow_clock::SharedClock;
 use serde::Deserialize;
 
@@ -23,7 +24,7 @@ pub struct Config {
     pub data: Option<PathBuf>,
     /// File with the token that readers must show; without one everybody who can connect may read.
     pub token_file: Option<PathBuf>,
-    /// Certificate and key; without them plain HTTP.
+    /// Where the certificate comes from; without it plain HTTP.
     pub tls: Option<Tls>,
     /// Issues, pull requests and reviews.
     pub github: Github,
@@ -37,16 +38,6 @@ pub struct Config {
     pub rules: Option<Rules>,
     /// A copy of the log in an object store.
     pub copy: Option<Copy>,
-}
-
-/// Certificate and key.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tls {
-    /// PEM file with the certificate chain.
-    pub cert: PathBuf,
-    /// PEM file with the key.
-    pub key: PathBuf,
 }
 
 /// GitHub.
@@ -173,8 +164,11 @@ impl Config {
         let mut config = Config::parse(path, &text)?;
         let folder = path.parent().unwrap_or(Path::new("."));
         let paths = [&mut config.data, &mut config.token_file, &mut config.github.token_file];
-        for place in paths.into_iter().flatten().chain(config.tls.iter_mut().flat_map(|tls| [&mut tls.cert, &mut tls.key])) {
+        for place in paths.into_iter().flatten() {
             *place = folder.join(&*place);
+        }
+        if let Some(tls) = &mut config.tls {
+            tls.anchor(folder);
         }
         config.check()?;
         Ok(config)

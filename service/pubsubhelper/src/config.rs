@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use burrow_certificates::config::{Files, Tls};
 use burrow_events::{Retention, Topics};
 use serde::Deserialize;
 
@@ -16,7 +17,7 @@ pub struct Config {
     pub listen: Vec<String>,
     /// Folder of the event log and of what was learned; of a configuration file, relative to it.
     pub data: PathBuf,
-    /// Certificate and key.
+    /// Where the certificate comes from, of HTTPS and of mail's `STARTTLS`.
     pub tls: Option<Tls>,
     /// Webhooks are taken over plain HTTP from everybody. For tests, and where the network is trusted.
     pub allow_plain_http: bool,
@@ -52,16 +53,6 @@ impl Default for Config {
             source: Vec::new(),
         }
     }
-}
-
-/// Certificate and key.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tls {
-    /// PEM file with the certificate chain.
-    pub cert: PathBuf,
-    /// PEM file with the key.
-    pub key: PathBuf,
 }
 
 /// How much of the event log is kept: what is younger than `hours`, at least `count`, at most `megabytes`.
@@ -231,9 +222,9 @@ pub struct Mail {
     /// Fields that the signature does not cover are used if they are there once, instead of refusing the mail.
     #[serde(default)]
     pub take_unsigned_fields: bool,
-    /// Certificate and key for `STARTTLS`.
+    /// Certificate and key for `STARTTLS`; those of HTTPS by default.
     #[serde(default)]
-    pub tls: Option<Tls>,
+    pub tls: Option<Files>,
     /// Name servers (`127.0.0.1:53`) to ask for keys; those of the machine by default.
     #[serde(default)]
     pub dns: Vec<std::net::SocketAddr>,
@@ -373,14 +364,10 @@ impl Config {
     }
 
     fn make_relative_to(&mut self, folder: &Path) {
-        let tls = |tls: &mut Option<Tls>| {
-            if let Some(tls) = tls {
-                tls.cert = folder.join(&tls.cert);
-                tls.key = folder.join(&tls.key);
-            }
-        };
         self.data = folder.join(&self.data);
-        tls(&mut self.tls);
+        if let Some(tls) = &mut self.tls {
+            tls.anchor(folder);
+        }
         let readers = self.reader.iter_mut().map(|reader| &mut reader.token_file);
         for path in readers.chain(self.alert.iter_mut().filter_map(|alert| alert.token_file.as_mut())) {
             *path = folder.join(&*path);
@@ -391,7 +378,11 @@ impl Config {
                     stream.key_file = folder.join(&stream.key_file);
                     stream.known_hosts_file = folder.join(&stream.known_hosts_file);
                 }
-                Source::GerritMail(mail) => tls(&mut mail.tls),
+                Source::GerritMail(mail) => {
+                    if let Some(files) = &mut mail.tls {
+                        files.anchor(folder);
+                    }
+                }
                 other => {
                     for path in other.hook_mut().into_iter().flat_map(|hook| hook.secret_file.iter_mut().chain(hook.repo_secrets.values_mut())) {
                         *path = folder.join(&*path);

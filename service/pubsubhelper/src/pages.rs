@@ -10,6 +10,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
+use burrow_certificates::Certificates;
 use burrow_events::{Stored, Topics};
 use burrow_mail::Counters as MailCounters;
 use burrow_web::{Kind, Layout, NavItem, Rendered, assets, guard, words};
@@ -39,15 +40,15 @@ pub struct Site {
     pub alerts: Option<Trouble>,
     /// When the service began, Unix milliseconds.
     pub started_ms: i64,
-    /// Answers go over TLS of this process.
-    pub https: bool,
+    /// Answers go over TLS of this process, with these.
+    pub certificates: Option<Certificates>,
 }
 
 /// Everything the service answers.
 pub fn router(site: Site) -> Router {
     let hooks = webhook::router(&site.out.hub, &site.hooks, &site.bounds, &site.encryption);
     let out = http::router(site.out.clone());
-    let https = site.https;
+    let https = site.certificates.is_some();
     let private = Router::new()
         .route("/", get(overview))
         .route("/status.json", get(status_json))
@@ -79,7 +80,10 @@ struct Rights(Topics);
 
 impl Site {
     fn status(&self) -> Status {
-        Status::of(&self.out.hub, self.started_ms, &self.notes, self.alerts.as_ref())
+        let mut status = Status::of(&self.out.hub, self.started_ms, &self.notes, self.alerts.as_ref());
+        let failure = self.certificates.as_ref().and_then(|certificates| certificates.status().failure);
+        status.trouble.extend(failure.map(|why| format!("There is no new certificate: {why}")));
+        status
     }
 
     /// What somebody with these rights may see of it: refusals name repositories.

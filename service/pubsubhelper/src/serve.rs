@@ -12,8 +12,6 @@ use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -21,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use crate::config::Tls;
 use crate::network::Peer;
 
 /// A client that does not finish its handshake by then is sent away.
@@ -32,35 +29,6 @@ const HEAD: Duration = Duration::from_secs(60);
 const HEAD_BYTES: usize = 32 << 10;
 /// How long open connections have to end when the service does.
 const FAREWELL: Duration = Duration::from_secs(5);
-
-/// Why a certificate cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {why}", file.display())]
-pub struct TlsError {
-    /// Which file.
-    pub file: std::path::PathBuf,
-    /// What is wrong with it.
-    pub why: String,
-}
-
-/// Certificate chain and key from PEM files.
-///
-/// # Errors
-/// [`TlsError`].
-pub fn acceptor(tls: &Tls) -> Result<TlsAcceptor, TlsError> {
-    fn wrong(file: &std::path::Path) -> impl FnOnce(&dyn std::fmt::Display) -> TlsError + '_ {
-        move |why| TlsError { file: file.to_owned(), why: why.to_string() }
-    }
-    let chain = CertificateDer::pem_file_iter(&tls.cert).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|error| wrong(&tls.cert)(&error))?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| wrong(&tls.key)(&error))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-        .map_err(|error| wrong(&tls.cert)(&error))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
-}
 
 /// Files that are open besides connections, at most: the log, databases of the system, sockets that wait to be closed.
 const OTHER_FILES: usize = 200;
@@ -90,40 +58,13 @@ pub fn make_room(connections: usize) -> usize {
 }
 
 /// A bound address and what is answered there.
-#[derive(Debug)]
 pub struct Server {
     /// Where.
     pub listener: TcpListener,
     /// With TLS, or without.
-    pub tls: Option<Acceptor>,
+    pub tls: Option<TlsAcceptor>,
     /// Connections at a time, of all servers that share it.
     pub room: Arc<Semaphore>,
-}
-
-/// Certificates that may be replaced while connections are accepted.
-#[derive(Clone)]
-pub struct Acceptor(Arc<std::sync::RwLock<TlsAcceptor>>);
-
-impl std::fmt::Debug for Acceptor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Acceptor")
-    }
-}
-
-impl Acceptor {
-    /// With these.
-    pub fn new(acceptor: TlsAcceptor) -> Acceptor {
-        Acceptor(Arc::new(std::sync::RwLock::new(acceptor)))
-    }
-
-    /// New connections get these from now on.
-    pub fn replace(&self, acceptor: TlsAcceptor) {
-        *self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = acceptor;
-    }
-
-    fn current(&self) -> TlsAcceptor {
-        self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
-    }
 }
 
 impl Server {
@@ -153,7 +94,7 @@ impl Server {
                 }
                 Err(error) => return Err(error),
             };
-            let (tls, router) = (self.tls.as_ref().map(Acceptor::current), router.clone());
+            let (tls, router) = (self.tls.clone(), router.clone());
             let (shutdown, kill) = (shutdown.clone(), kill.clone());
             tasks.spawn(async move {
                 tokio::select! {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use burrow_certificates::{CertificateError, Certificates};
 use burrow_clock::SharedClock;
 use burrow_events::{Log, OpenError, Options, Topics};
 use burrow_mail::{Counters as MailCounters, DnsKeys, Keys};
@@ -23,7 +24,7 @@ use crate::hub::{Hub, Source, Turn};
 use crate::pages::{self, Site};
 use crate::readers::Readers;
 use crate::secrets::{SecretError, Secrets};
-use crate::serve::{self, Acceptor, Server, TlsError};
+use crate::serve::{self, Server};
 use crate::silence::Memory;
 use crate::sources::generic::About;
 use crate::webhook::{Adapter, Bounds, Encryption, Hook};
@@ -39,6 +40,8 @@ pub struct Deps {
     pub clock: SharedClock,
     /// Where keys of mail signatures come from; `None`: DNS, as configured.
     pub keys: Option<Arc<dyn Keys>>,
+    /// What [`Config::tls`] asks for, opened, and kept valid by whoever did; `None`: plain HTTP.
+    pub certificates: Option<Certificates>,
 }
 
 impl std::fmt::Debug for Deps {
@@ -58,7 +61,7 @@ pub enum StartError {
     Secret(#[from] SecretError),
     /// A certificate cannot be used.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Tls(#[from] CertificateError),
     /// An address cannot be listened on. That is fatal for mail too (`spec/pubsubhelper.md` §7 row 15).
     #[error("cannot listen on {address} for {what}: {source}{}", hint(source))]
     Listen {
@@ -104,7 +107,6 @@ pub struct Service {
 struct Reload {
     hooks: Arc<[Hook]>,
     readers: Readers,
-    tls: Option<(crate::config::Tls, Acceptor)>,
     /// What was wrong the last time: it is told once.
     told: Arc<Mutex<BTreeSet<String>>>,
 }
@@ -121,15 +123,9 @@ impl Reload {
             }
         }
         wrong.extend(self.readers.reload().err().map(|error| error.to_string()));
-        if let Some((files, acceptor)) = &self.tls {
-            match serve::acceptor(files) {
-                Ok(fresh) => acceptor.replace(fresh),
-                Err(error) => drop(wrong.insert(error.to_string())),
-            }
-        }
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         for error in wrong.difference(&told) {
-            tracing::warn!(error, "A file of secrets, tokens or certificates cannot be read again; what it held before counts.");
+            tracing::warn!(error, "A file of secrets or tokens cannot be read again; what it held before counts.");
         }
         *told = wrong;
     }
@@ -144,10 +140,7 @@ impl Service {
         let part = |what: &str, why: &dyn std::fmt::Display| StartError::Part { what: what.to_owned(), why: why.to_string() };
         // First what can be wrong without anything having happened.
         let readers = Readers::load(&config)?;
-        let tls = match &config.tls {
-            Some(files) => Some((files.clone(), Acceptor::new(serve::acceptor(files)?))),
-            None => None,
-        };
+        let tls = deps.certificates.as_ref().map(|certificates| certificates.acceptor(&[b"http/1.1"])).transpose()?;
         let sources: Vec<(SourceConfig, Arc<Source>)> = config.source.iter().map(|source| (source.clone(), Arc::new(shown(source)))).collect();
         let mut hooks = Vec::new();
         for (source, shown) in &sources {
@@ -185,7 +178,19 @@ impl Service {
             let counters = Arc::new(MailCounters::default());
             mail_counters.push((source.name.clone(), Arc::clone(&counters)));
             let what = format!("source {:?}", source.name);
-            let tls = mail_config.tls.as_ref().map(serve::acceptor).transpose()?;
+            let certificates = match &mail_config.tls {
+                None => deps.certificates.clone(),
+                Some(files) => {
+                    let certificates = Certificates::open(files.source(), Arc::clone(&deps.clock))?;
+                    let (kept, ended) = (certificates.clone(), shutdown.clone());
+                    tasks.spawn(async move {
+                        kept.keep(ended).await;
+                        Ok(())
+                    });
+                    Some(certificates)
+                }
+            };
+            let tls = certificates.map(|certificates| certificates.acceptor(&[])).transpose()?;
             let keys = match &deps.keys {
                 Some(keys) => Arc::clone(keys),
                 None if mail_config.dns.is_empty() => Arc::new(DnsKeys::system().map_err(|error| part(&what, &error))?),
@@ -214,7 +219,7 @@ impl Service {
                 Ok(())
             });
         }
-        let reload = Reload { hooks: Arc::clone(&hooks), readers: readers.clone(), tls: tls.clone(), told: Arc::default() };
+        let reload = Reload { hooks: Arc::clone(&hooks), readers: readers.clone(), told: Arc::default() };
         tasks.spawn(listen_for_silence(hub.clone(), memory.clone(), reload.clone(), turned, shutdown.clone()));
         let site = Site {
             out: Out { hub: hub.clone(), readers, wait: Duration::from_secs(config.limits.wait_s.clamp(1, 3600)), shutdown: shutdown.clone() },
@@ -225,12 +230,12 @@ impl Service {
             notes: hub.log.opened().into(),
             alerts: trouble,
             started_ms: deps.clock.now_ms(),
-            https: tls.is_some(),
+            certificates: deps.certificates,
         };
         let router = pages::router(site);
         let room = Arc::new(Semaphore::new(serve::make_room(config.limits.connections.clamp(1, Semaphore::MAX_PERMITS))));
         for listener in listeners {
-            let server = Server { listener, tls: tls.as_ref().map(|(_, acceptor)| acceptor.clone()), room: Arc::clone(&room) };
+            let server = Server { listener, tls: tls.clone(), room: Arc::clone(&room) };
             run(&mut tasks, "the web server".into(), server.run(router.clone(), shutdown.clone()));
         }
         Ok(Service { hub, addresses, mail_addresses, memory, reload, shutdown, tasks })
@@ -256,7 +261,7 @@ impl Service {
         &self.hub
     }
 
-    /// Reads secrets, tokens and certificates again, as for SIGHUP. They are looked at every few seconds anyway.
+    /// Reads secrets and tokens again, as for SIGHUP. They are looked at every few seconds anyway, as certificates are.
     pub fn reload(&self) {
         self.reload.now();
     }
@@ -292,18 +297,18 @@ async fn bind(address: &str, what: &str) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|source| StartError::Listen { address: address.to_owned(), what: what.to_owned(), source })
 }
 
-/// Reads everything that a configuration names, without listening anywhere.
+/// Reads everything that a configuration names except [`Config::tls`], without listening anywhere.
 ///
 /// # Errors
 /// [`StartError`]: what would keep the service from starting.
-pub fn check(config: &Config) -> Result<(), StartError> {
+pub fn check(config: &Config, clock: &SharedClock) -> Result<(), StartError> {
     Readers::load(config)?;
     let mails = config.source.iter().filter_map(|source| match source {
         SourceConfig::GerritMail(mail) => mail.tls.as_ref(),
         _ => None,
     });
-    for files in config.tls.iter().chain(mails) {
-        serve::acceptor(files)?;
+    for files in mails {
+        Certificates::open(files.source(), Arc::clone(clock))?;
     }
     for source in &config.source {
         hook(source, &Arc::new(shown(source)))?;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use burrow_certificates::{Challenge, LETS_ENCRYPT, Source};
 use burrow_pubsubhelper::Config;
 
 fn refused(text: &str) -> String {
@@ -32,6 +33,26 @@ fn sources_that_make_no_sense_are_refused() {
     assert!(refused("[[reader]]\nname = \"r\"\ntoken_file = \"t\"\ntopics = [\"a b\"]\n").contains("no topic pattern"));
     assert!(refused("[[source]]\nkind = \"gerrit-webhooks\"\n").contains("`from`"));
     Config::parse(Path::new("p.toml"), "[[source]]\nkind = \"gerrit-webhooks\"\nfrom = [\"192.0.2.7\"]\n").unwrap();
+}
+
+#[test]
+fn a_certificate_comes_from_files_or_from_an_authority() {
+    let acme = "acme = { hosts = [\"events.example.org\"] }";
+    for wrong in ["cert = \"c\"".to_owned(), format!("cert = \"c\", key = \"k\", {acme}"), String::new()] {
+        let error = refused(&format!("data = \"d\"\ntls = {{ {wrong} }}\n"));
+        assert!(error.starts_with("p.toml:2: ") && error.contains("`cert` and `key`") && error.contains("`acme`"), "{error}");
+    }
+    assert!(refused("[tls.acme]\nhost = \"x\"\n").contains("`hosts`"));
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("p.toml");
+    std::fs::write(&file, format!("tls = {{ {acme} }}\n")).unwrap();
+    let config = Config::load(&file).unwrap();
+    let Source::Acme(acme) = config.tls.unwrap().source(&config.data) else { panic!("an authority was asked for") };
+    assert_eq!((acme.dir, acme.directory.as_str(), acme.challenge), (config.data.join("acme"), LETS_ENCRYPT, Challenge::TlsAlpn));
+    std::fs::write(&file, "[tls.acme]\nhosts = [\"events.example.org\"]\nhttp = \"0.0.0.0:80\"\ndir = \"a\"\n").unwrap();
+    let config = Config::load(&file).unwrap();
+    let Source::Acme(acme) = config.tls.unwrap().source(&config.data) else { panic!("an authority was asked for") };
+    assert_eq!((acme.dir, acme.challenge), (dir.path().join("a"), Challenge::Http));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use burrow_certificates::config::Tls;
 use burrow_pubsubhelper::Config;
 
 #[test]
@@ -16,6 +17,8 @@ fn the_example_in_the_documentation_is_right() {
     let usual = Config::default();
     assert_eq!((config.keep.hours, config.keep.count, config.keep.megabytes), (usual.keep.hours, usual.keep.count, usual.keep.megabytes));
     assert_eq!((config.limits.body_mb, config.limits.wait_s, config.listen), (usual.limits.body_mb, usual.limits.wait_s, usual.listen));
+    let certificate = text.split("```toml\n").nth(2).unwrap().split("```").next().unwrap();
+    assert!(matches!(Config::parse(Path::new("certificate.toml"), certificate).unwrap().tls, Some(Tls::Acme(_))));
     for source in &config.source {
         let path = source.hook().map(|hook| hook.path.as_str()).unwrap_or_default();
         assert!(text.contains(path), "{path}");

@@ -76,6 +76,35 @@ async fn mail_of_a_gerrit_becomes_an_event_once() {
     assert!(world.get("/").await.text.contains("Mail that was refused"));
 }
 
+/// One certificate, for HTTPS and for mail that says nothing of its own.
+#[tokio::test]
+async fn one_certificate_is_enough_for_events_and_mail() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let mail = |tls: &str| format!("[[source]]\nkind = \"gerrit-mail\"\nlisten = \"127.0.0.1:0\"\nrcpt = [\"{RCPT}\"]\nhostname = \"mx.example.org\"\n{tls}\n");
+    let files = [("cert.pem", made.cert.pem()), ("key.pem", made.signing_key.serialize_pem())];
+    let files = files.each_ref().map(|(name, text)| (*name, text.as_str()));
+    let pair = "tls = { cert = \"cert.pem\", key = \"key.pem\" }\n";
+    for (config, https) in [(format!("{pair}{}", mail("")), true), (mail(pair), false)] {
+        let world = World::start_with(&config, &files).await;
+        if https {
+            let trust = burrow_http_client::Trust::Ca(made.cert.pem().into_bytes());
+            let client = burrow_http_client::Client::new(burrow_http_client::Settings { trust, ..Default::default() }).unwrap();
+            let url = format!("https://localhost:{}/healthz", world.service.addresses()[0].port());
+            let answer = client.send(burrow_http_client::Request::get(&url).unwrap()).await.unwrap();
+            assert!(answer.status().is_success(), "{}", answer.status());
+        } else {
+            assert!(world.get("/healthz").await.text.starts_with("ok"));
+        }
+        let mut client = Client::connect(world.service.mail_addresses()[0]).await.unwrap();
+        client.reply().await;
+        assert!(client.say("EHLO sender.example.org").await.contains("250-STARTTLS"), "{config}");
+        assert!(client.say("STARTTLS").await.starts_with("220 "), "{config}");
+        let mut client = client.secure().await.unwrap();
+        assert!(client.say("EHLO sender.example.org").await.starts_with("250-"));
+        world.service.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn a_mail_address_that_is_taken_is_fatal() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -86,7 +115,7 @@ async fn a_mail_address_that_is_taken_is_fatal() {
     );
     let path = dir.path().join("p.toml");
     std::fs::write(&path, text).unwrap();
-    let deps = burrow_pubsubhelper::Deps { clock: burrow_clock::SystemClock::shared(), keys: None };
+    let deps = burrow_pubsubhelper::Deps { clock: burrow_clock::SystemClock::shared(), keys: None, certificates: None };
     let error = burrow_pubsubhelper::Service::start(burrow_pubsubhelper::Config::load(&path).unwrap(), deps).await.unwrap_err().to_string();
     assert!(error.contains("the mail of \"gerrit-mail\"") && error.contains("another program listens there"), "{error}");
     assert!(!dir.path().join("data").exists(), "nothing was begun");

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use burrow_certificates::Certificates;
 use burrow_clock::TestClock;
 use burrow_http_client::{Client, Request};
 use burrow_pubsubhelper::{Config, Deps, Service};
@@ -145,5 +146,6 @@ async fn serve(dir: &Path, config: &str, clock: &TestClock) -> Service {
     let path = dir.join("pubsubhelper.toml");
     std::fs::write(&path, format!("listen = [\"127.0.0.1:0\"]\ndata = \"data\"\n{config}")).unwrap();
     let config = Config::load(&path).unwrap();
-    Service::start(config, Deps { clock: Arc::new(clock.clone()), keys: None }).await.unwrap()
+    let certificates = config.tls.as_ref().map(|tls| Certificates::open(tls.source(dir), Arc::new(clock.clone())).unwrap());
+    Service::start(config, Deps { clock: Arc::new(clock.clone()), keys: None, certificates }).await.unwrap()
 }
