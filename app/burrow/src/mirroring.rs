@@ -98,6 +98,10 @@ impl Mirrored for InProcess {
         })
     }
 
+    fn trouble(&self, repo: &str) -> Option<String> {
+        self.mirror.status().repo(repo).map(|repo| repo.error.clone()).filter(|error| !error.is_empty())
+    }
+
     fn changed(&self, repo: &str) {
         if repo.is_empty() {
             for name in self.mirror.names() {

@@ -79,8 +79,8 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // `try_wait` says `None` only while the leader has not been reaped, so the number is still ours.
-        if let (Some(pid), Ok(None)) = (self.pid, self.child.try_wait()) {
+        // There is an id until the leader is reaped, and till then the number is ours: also when it has ended, and what it started has not.
+        if let (Some(pid), Some(_)) = (self.pid, self.child.id()) {
             let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
         }
     }

@@ -386,7 +386,7 @@ mod tests {
             for text in [&text, &any] {
                 if let Ok(rev) = Rev::parse(text) {
                     let written = rev.to_string();
-                    assert!(!written.starts_with('-') && !written.contains(['{', ':', '\0', ' ']) && !written.contains(".."), "{text:?}");
+                    assert!(!written.starts_with('-') && !written.contains([':', '\0', ' ']) && !["..", "@{", "^{"].iter().any(|bad| written.contains(bad)), "{text:?}");
                     assert_eq!(Rev::parse(&written), Ok(rev));
                 }
                 if let Ok(prefix) = parse_prefix(text) {

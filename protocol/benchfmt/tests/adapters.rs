@@ -35,7 +35,7 @@ fn google_benchmark() {
     assert_eq!(found[..5], ["host: host1", "cpus: 2", "build-type: debug", "pkg: g", ""]);
     // Two arguments, twice each; aggregates and the benchmark that failed are left out.
     assert_eq!(found.len(), 9);
-    assert_eq!(found[5], "BenchmarkSort<int>/n=8 528364 55.38118986184711 ns/op 27.017607179898704 cpu-ns/op 1.1844128085409515e+09 B/s 3 depth");
+    assert_eq!(found[5], "BenchmarkSort<int>/n=8 528364 55.38118986184711 ns/op 27.017607179898707 cpu-ns/op 1.1844128085409515e+09 B/s 3 depth");
     let failed = br#"{"context": {}, "benchmarks": [{"name": "BM_X", "run_type": "iteration", "error_occurred": true, "error_message": "no file"}]}"#;
     let mut out = Vec::new();
     assert!(matches!(convert(Format::GoogleBenchmark, failed, &mut out), Err(AdapterError::Empty { .. })));
@@ -47,7 +47,7 @@ fn hyperfine() {
     let text = converted(Format::Hyperfine, HYPERFINE);
     let found = lines(&text);
     assert_eq!(found.len(), 16, "four commands, four runs each");
-    assert_eq!(found[0], "BenchmarkSleep_0.001/n=1 1 0.00450071366 sec/op 0.0011101699999999995 user-sec/op 0 sys-sec/op");
+    assert_eq!(found[0], "BenchmarkSleep_0.001/n=1 1 0.00450071366 sec/op 0.0011101699999999997 user-sec/op 0 sys-sec/op");
     assert_eq!(found[1], "BenchmarkSleep_0.001/n=1 1 0.00172386666 sec/op");
     assert!(found[4].starts_with("BenchmarkLs_-l__usr/n=1 1 "), "{}", found[4]);
 }

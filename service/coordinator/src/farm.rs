@@ -33,6 +33,8 @@ pub trait Mirrored: Send + Sync {
     /// Where it has a repository, for git; waits for its first copy. `None`: it does not mirror it, so the repository's own address is asked. The error
     /// is why there is no copy.
     fn at<'a>(&'a self, repo: &'a str) -> BoxFuture<'a, Option<Result<String, String>>>;
+    /// Why the copy may be old: the upstream could not be asked when it was last tried.
+    fn trouble(&self, repo: &str) -> Option<String>;
     /// Somebody says that the repository changed (an empty name: any may have). When the mirror has the news, it calls [`Farm::look`].
     fn changed(&self, repo: &str);
 }

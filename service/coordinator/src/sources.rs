@@ -177,6 +177,9 @@ impl Sources {
                 () = source.stop.cancelled() => return,
                 result = self.look(&source.name, repo, &config) => result,
             };
+            // A copy that could be read says nothing of an upstream that is away.
+            let trouble = self.mirrored.as_ref().and_then(|mirror| mirror.trouble(&source.name));
+            let result = result.and_then(|()| trouble.map_or(Ok(()), |why| Err(SourceError::Mirror(why))));
             self.told(&source.name, repo, result.as_ref().err(), failures);
             failures = if result.is_ok() { 0 } else { failures.saturating_add(1) };
             let pause = repo.poll.saturating_mul(1 << failures.min(4)).min(Duration::from_secs(900)).max(repo.poll);
