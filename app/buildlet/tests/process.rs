@@ -151,6 +151,8 @@ fn after_a_kill_the_next_worker_ends_what_is_left_and_says_what_was_lost() {
     worker.sh("ended", "echo kept", 60_000);
     worker.sh("lost", "echo begun; setsid sleep 1000 & echo $! > pid; sleep 1000", 0);
     let pid = worker.pid_in("pid");
+    // What was still in the pipe is lost with the worker.
+    eventually("the output in the spool", || worker.ask("GET", "/executions/lost", "").contains(r#""output_bytes":6"#));
     worker.child.kill().unwrap();
     let (_, dir) = worker.end();
     let worker = start(dir, &[]);
