@@ -1,9 +1,10 @@
 //! Random inputs through the reference's program and through this crate: every byte of both outputs must be the same.
 //!
 //! The program is not part of the repository. With its path in `BENCHSTAT`:
-//! `BENCHSTAT=… CASES=10000 cargo test --release -p burrow-benchstat --test differential -- --ignored --nocapture`; with `RECORD=N` also the first N cases are written as
+//! `BENCHSTAT=… CASES=10000 cargo run --release -p burrow-benchstat --example differential`; with `RECORD=N` also the first N cases are written as
 //! the fixture that `recorded` replays.
 
+#[path = "../tests/reference/mod.rs"]
 mod reference;
 
 use std::io::Write as _;
@@ -12,9 +13,7 @@ use std::process::Command;
 
 use reference::{Output, cases, run};
 
-#[test]
-#[ignore = "needs the reference's program: its path in BENCHSTAT"]
-fn random_inputs_give_the_same_bytes() {
+fn main() {
     let program = std::env::var("BENCHSTAT").expect("BENCHSTAT: path of the reference's benchstat");
     let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let (from, count, record) = (number("FROM", 0), number("CASES", 1000), number("RECORD", 0));
@@ -33,7 +32,7 @@ fn random_inputs_give_the_same_bytes() {
         let ours = run(&dir, &case.args, true);
         // The words of another regular expression engine, and of a program that ends, are its own.
         if ours != theirs {
-            let keep = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("different-{seed}"));
+            let keep = std::env::temp_dir().join(format!("different-{seed}"));
             std::fs::create_dir_all(&keep).unwrap();
             for (name, content) in &case.files {
                 std::fs::write(keep.join(name), content).unwrap();
