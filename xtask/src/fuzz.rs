@@ -1,12 +1,14 @@
 //! A short run of every fuzz target: long enough to notice a parser that panics on rubbish, not a search for rare faults.
 //!
-//! The targets are `*/fuzz` workspaces of their own with libFuzzer. They are built with a stable compiler: coverage is a matter of LLVM's passes, and
+//! The targets are the crates `*/*/fuzz`, a workspace of their own (`fuzz/`) with libFuzzer. They are built with a stable compiler: coverage is a matter of LLVM's passes, and
 //! a sanitizer for memory would find little in code without `unsafe`.
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::steps::run;
 use crate::tally::Tally;
@@ -18,68 +20,79 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer
                      -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions -Ccodegen-units=1";
 
 pub(crate) fn all(root: &Path, tally: &mut Tally) -> Result<()> {
-    let mut manifests = Vec::new();
-    for room in ["app", "service", "lib", "protocol"] {
-        for entry in std::fs::read_dir(root.join(room))? {
-            let manifest = entry?.path().join("fuzz/Cargo.toml");
-            if manifest.is_file() {
-                manifests.push(manifest);
+    let manifest = root.join("fuzz/Cargo.toml");
+    if !tools::CPLUSPLUS.is_there() {
+        tally.skipped.insert(format!("fuzzing: {} is not installed", tools::CPLUSPLUS.name));
+        return Ok(());
+    }
+    let host = host()?;
+    let folder = root.join("target/fuzz");
+    let mut build = cargo();
+    // With a --target, the flags do not touch build scripts and macros, which are not linked with libFuzzer.
+    build.args(["build", "--workspace", "--release", "--quiet", "--bins", "--target", &host, "--manifest-path"]).arg(&manifest);
+    if !run(build.arg("--target-dir").arg(&folder).env("RUSTFLAGS", FLAGS).current_dir(root), tally)? {
+        bail!("does not build");
+    }
+    let programs = folder.join(&host).join("release");
+    let targets = Mutex::new(targets(&manifest)?.into_iter());
+    let tally = Mutex::new(tally);
+    // A target runs in one thread.
+    let lanes = std::thread::available_parallelism().map_or(1, NonZero::get);
+    std::thread::scope(|scope| {
+        let lane = || -> Result<()> {
+            loop {
+                let Some(target) = locked(&targets).next() else { return Ok(()) };
+                let ok = fuzz(root, &programs, &target).with_context(|| target.shown(root))?;
+                locked(&tally).check(&format!("fuzz {}", target.shown(root)), ok);
             }
-        }
-    }
-    manifests.sort();
-    for manifest in manifests {
-        if !tools::CPLUSPLUS.is_there() {
-            tally.skipped.insert(format!("{}: {} is not installed", shown(root, &manifest), tools::CPLUSPLUS.name));
-            continue;
-        }
-        targets(root, &manifest, tally).with_context(|| shown(root, &manifest))?;
-    }
-    Ok(())
+        };
+        let running: Vec<_> = (0..lanes).map(|_| scope.spawn(lane)).collect();
+        running.into_iter().try_for_each(|lane| lane.join().map_err(|_| anyhow!("the run of the targets panicked"))?)
+    })
 }
 
-fn shown(root: &Path, manifest: &Path) -> String {
-    manifest.parent().unwrap_or(manifest).strip_prefix(root).unwrap_or(manifest).display().to_string()
+fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-fn targets(root: &Path, manifest: &Path, tally: &mut Tally) -> Result<()> {
-    let host = host()?;
-    // One folder for all: they share what they depend on.
-    let folder = root.join("target/fuzz");
-    let mut build = cargo();
-    // With a --target, the flags do not touch build scripts and macros, which are not linked with libFuzzer.
-    build.args(["build", "--release", "--quiet", "--bins", "--target", &host, "--manifest-path"]).arg(manifest).arg("--target-dir").arg(&folder);
-    if !run(build.env("RUSTFLAGS", FLAGS).current_dir(root), tally)? {
-        bail!("does not build");
+struct Target {
+    /// The crate of fuzz targets: `lib/mail/fuzz`.
+    folder: PathBuf,
+    name: String,
+}
+
+impl Target {
+    fn shown(&self, root: &Path) -> String {
+        format!("{} {}", self.folder.strip_prefix(root).unwrap_or(&self.folder).display(), self.name)
     }
-    for target in names(manifest)? {
-        let name = format!("{} {target}", shown(root, manifest));
-        let seeds = manifest.with_file_name("seeds").join(&target);
-        let scratch = tempfile::tempdir()?;
-        let corpus = scratch.path().join("corpus");
-        std::fs::create_dir(&corpus)?;
-        let mut command = Command::new(folder.join(&host).join("release").join(&target));
-        command.arg(format!("-max_total_time={SECONDS}")).args(["-rss_limit_mb=1024", "-timeout=10", "-verbosity=0", "-print_final_stats=1"]);
-        command.arg(format!("-artifact_prefix={}/", scratch.path().display())).arg(&corpus);
-        if seeds.is_dir() {
-            command.arg(&seeds);
-        }
-        let output = command.current_dir(scratch.path()).output().with_context(|| format!("start {target}"))?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let runs = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:")).map_or("?", str::trim);
-        println!("{name}: {runs} inputs in {SECONDS} s: {}", if output.status.success() { "no fault" } else { "FAULT" });
-        if !output.status.success() {
-            println!("{said}");
-            let saved = keep_fault(root, scratch.path(), &target)?;
-            println!("the input is in {}", saved.display());
-        }
-        tally.check(&format!("fuzz {name}"), output.status.success());
+}
+
+/// Runs one target; true if no input was at fault.
+fn fuzz(root: &Path, programs: &Path, target: &Target) -> Result<bool> {
+    let seeds = target.folder.join("seeds").join(&target.name);
+    let scratch = tempfile::tempdir()?;
+    let corpus = scratch.path().join("corpus");
+    std::fs::create_dir(&corpus)?;
+    let mut command = Command::new(programs.join(&target.name));
+    command.arg(format!("-max_total_time={SECONDS}")).args(["-rss_limit_mb=1024", "-timeout=10", "-verbosity=0", "-print_final_stats=1"]);
+    command.arg(format!("-artifact_prefix={}/", scratch.path().display())).arg(&corpus);
+    if seeds.is_dir() {
+        command.arg(&seeds);
     }
-    Ok(())
+    let output = command.current_dir(scratch.path()).output().with_context(|| format!("start {}", target.name))?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let runs = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:")).map_or("?", str::trim);
+    let ok = output.status.success();
+    println!("{}: {runs} inputs in {SECONDS} s: {}", target.shown(root), if ok { "no fault" } else { "FAULT" });
+    if !ok {
+        let saved = keep_fault(root, scratch.path(), &target.name)?;
+        println!("{said}\nthe input is in {}", saved.display());
+    }
+    Ok(ok)
 }
 
 /// The inputs at fault are worth keeping; the rest of the scratch folder is not.
@@ -95,12 +108,16 @@ fn keep_fault(root: &Path, scratch: &Path, target: &str) -> Result<PathBuf> {
     Ok(kept)
 }
 
-fn names(manifest: &Path) -> Result<Vec<String>> {
+fn targets(manifest: &Path) -> Result<Vec<Target>> {
     let output = cargo().args(["metadata", "--no-deps", "--format-version=1", "--manifest-path"]).arg(manifest).output()?;
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
-    let targets = metadata["packages"].as_array().into_iter().flatten().flat_map(|package| package["targets"].as_array().into_iter().flatten());
-    let programs = targets.filter(|target| target["kind"][0] == "bin").filter_map(|target| target["name"].as_str());
-    Ok(programs.map(str::to_owned).collect())
+    let mut targets = Vec::new();
+    for package in metadata["packages"].as_array().into_iter().flatten() {
+        let folder = package["manifest_path"].as_str().and_then(|path| Path::new(path).parent()).context("a package lies in a folder")?;
+        let programs = package["targets"].as_array().into_iter().flatten().filter(|target| target["kind"][0] == "bin");
+        targets.extend(programs.filter_map(|target| target["name"].as_str()).map(|name| Target { folder: folder.to_owned(), name: name.to_owned() }));
+    }
+    Ok(targets)
 }
 
 fn host() -> Result<String> {
