@@ -138,9 +138,7 @@ fn refusal(url: &str, status: u16, text: &str) -> String {
 
 /// A secret kept in a file; white space around it is no part of it.
 pub(crate) fn read_secret(path: &Path) -> Result<String, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
-    let text = text.trim();
-    if text.is_empty() { Err(Failure::usage(format!("{} is empty", path.display()))) } else { Ok(text.to_owned()) }
+    burrow_site::read_secret(path).map_err(Failure::usage)
 }
 
 /// A value within a query.

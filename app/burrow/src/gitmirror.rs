@@ -14,6 +14,7 @@ use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
 use tokio_util::sync::CancellationToken;
 
+use crate::client::read_secret;
 use crate::failure::Failure;
 use crate::serve::{Interrupts, bind};
 use crate::tls::{self, TlsArgs};
@@ -186,7 +187,7 @@ async fn serve(args: GitmirrorArgs) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let listen = args.listen.or_else(|| config.listen.clone()).unwrap_or_else(|| "127.0.0.1:8585".into());
-    let secret = |file: &Option<PathBuf>| file.as_deref().map(config::read_secret).transpose().map_err(Failure::usage);
+    let secret = |file: &Option<PathBuf>| file.as_deref().map(read_secret).transpose();
     let (token, tickle) = (secret(&config.token_file)?, secret(&config.tickle_secret_file)?);
     let certificates = args.tls.open(config.tls.as_ref(), &data, &tls::own_names(&listen), &clock, &shutdown).await?;
     let acceptor = certificates.map(|certificates| certificates.acceptor(&[b"http/1.1"])).transpose()?;
@@ -285,7 +286,7 @@ impl At {
         let url = format!("{}/api/{what}", self.url.trim_end_matches('/'));
         let mut request = Request::post(&url, "application/x-www-form-urlencoded", form(fields)).map_err(Failure::usage)?;
         if let Some(path) = &self.token_file {
-            let token = config::read_secret(path).map_err(Failure::usage)?;
+            let token = read_secret(path)?;
             request = request.secret_header(axum::http::header::AUTHORIZATION, &format!("Bearer {token}")).map_err(Failure::usage)?;
         }
         let answer = client()?.send(request).await.map_err(|error| Failure::infrastructure(format!("no mirror answers: {error}")))?;

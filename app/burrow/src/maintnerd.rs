@@ -17,6 +17,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
+use crate::client::read_secret;
 use crate::failure::Failure;
 use crate::serve::{Interrupts, bind};
 use crate::tls::{self, TlsArgs};
@@ -97,10 +98,7 @@ pub(crate) async fn run(args: MaintnerdArgs) -> Result<ExitCode, Failure> {
     let data = config.data.clone().unwrap_or_else(|| ".burrow/maintner".into());
     let readers = match &config.token_file {
         None => Readers::everybody(),
-        Some(path) => {
-            let token = std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
-            Readers::with_token(token.trim())
-        }
+        Some(path) => Readers::with_token(&read_secret(path)?),
     };
     let listen = config.listen.clone().unwrap_or_else(|| "127.0.0.1:8082".into());
     let serving = !args.init_and_quit && !args.sync_and_quit;

@@ -11,7 +11,7 @@ use burrow_perf::board::Board;
 use burrow_perf::config::Config;
 use burrow_perf::history::History;
 use burrow_perf::http::{Site, router};
-use burrow_perf::keeper;
+use burrow_perf::keeper::{self, Teller};
 use burrow_perf::source::{Remote, Source};
 use burrow_perfstore::{Options, PerfStore};
 use clap::Args;
@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::client::read_secret;
 use crate::failure::Failure;
 use crate::serve::{Interrupts, bind};
 
@@ -85,11 +86,10 @@ pub(crate) struct Running {
 impl Running {
     /// Starts it on `pages`; with `uploads`, results are taken there. `sample` fills an empty store with a history to look at.
     pub(crate) async fn start(config: Config, pages: TcpListener, uploads: Option<TcpListener>, sample: bool) -> Result<Running, Failure> {
-        let token = match &config.token_file {
-            None => None,
-            Some(path) => Some(Site::digest(&std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?)),
-        };
+        let token = config.token_file.as_deref().map(read_secret).transpose()?.as_deref().map(Site::digest);
+        let secret = config.watch.webhook_secret_file.as_deref().map(read_secret).transpose()?;
         let address = pages.local_addr().map_err(Failure::infrastructure)?;
+        let public = config.public.clone().unwrap_or_else(|| format!("http://{address}"));
         let clock = SystemClock::shared();
         let client = Client::new(Settings::default()).map_err(Failure::infrastructure)?;
         let mut store = None;
@@ -114,9 +114,9 @@ impl Running {
         }
         let history = History::default();
         let end = CancellationToken::new();
-        let webhook = config.watch.webhook.is_some().then(|| client.clone());
-        let keeping = tokio::spawn(keeper::keep(board.clone(), history.clone(), folder, webhook, format!("http://{address}"), end.clone()));
-        let only_host = address.ip().is_loopback().then(String::new);
+        let teller = config.watch.webhook.is_some().then(|| Teller { client: client.clone(), public: public.clone(), secret });
+        let keeping = tokio::spawn(keeper::keep(board.clone(), history.clone(), folder, teller, end.clone()));
+        let only_host = address.ip().is_loopback().then(|| public.clone());
         let mut servers = Vec::new();
         let mut taken_at = None;
         if let (Some(store), Some(listener)) = (&store, uploads) {
@@ -124,7 +124,7 @@ impl Running {
             let site = burrow_perfdata::http::Site {
                 store: store.clone(),
                 tokens: Default::default(),
-                view_url_base: Some(format!("http://{address}/search?q=upload:")),
+                view_url_base: Some(format!("{}/search?q=upload:", public.trim_end_matches('/'))),
                 only_host: Some(String::new()),
                 clock: Arc::clone(&clock),
             };

@@ -15,6 +15,7 @@ use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
 use tokio_util::sync::CancellationToken;
 
+use crate::client::read_secret;
 use crate::failure::Failure;
 use crate::serve::{Interrupts, bind};
 use crate::tls;
@@ -268,10 +269,7 @@ fn agent(at: &ServerArgs) -> Result<(ureq::Agent, Option<String>), Failure> {
     if !at.server.starts_with("http://") && !at.server.starts_with("https://") {
         return Err(Failure::usage(format!("{:?} is no address: it must begin with http:// or https://", at.server)));
     }
-    let token = match &at.token_file {
-        None => None,
-        Some(path) => Some(std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?.trim().to_owned()),
-    };
+    let token = at.token_file.as_deref().map(read_secret).transpose()?;
     let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_connect(Some(Duration::from_secs(10)));
     Ok((config.build().new_agent(), token))
 }

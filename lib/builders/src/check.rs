@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use burrow_site::{Span, Table, Value, ValueKind};
+use burrow_site::{Span, Table, Value, ValueKind, Wildcard};
 
 use crate::load::Loader;
 use crate::model::{Config, PoolKind, Project, RecipeKind};
-use crate::pattern::{Patterns, Sets, glob};
+use crate::pattern::{Patterns, Sets};
 use crate::policy::Clause;
 use crate::version::{BranchVersion, VersionRange};
 
@@ -173,7 +173,7 @@ fn adds_anything(list: &Patterns, sets: &Sets, depth: usize) -> bool {
     let mut any = false;
     for item in list.items() {
         match (item.strip_prefix('!'), item.strip_prefix('@')) {
-            (Some(rest), _) if !rest.starts_with('@') && glob(rest, "\u{1}") => any = false,
+            (Some(rest), _) if !rest.starts_with('@') && Wildcard::new(rest).matches("\u{1}") => any = false,
             (Some(_), _) => {}
             (None, Some(set)) => any |= depth == 0 || sets.get(set).is_none_or(|set| adds_anything(set, sets, depth - 1)),
             (None, None) => any = true,

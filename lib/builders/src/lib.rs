@@ -50,7 +50,7 @@ pub use load::Pools;
 pub use model::{Builder, Config, GoToolchain, Helpers, Host, Pool, PoolKind, Project, RecipeKind, Repo, SkipTests, TestPolicy};
 pub use outcome::{TestOutcome, outcomes};
 pub use partition::{Partition, Set, Taker, sets};
-pub use pattern::{Patterns, Sets, glob};
+pub use pattern::{Patterns, Sets};
 pub use policy::{Clause, Decision, Policy, Question};
 pub use recipe::{Detect, Input, ListFormat, NewFile, Phase, Recipe, Report, Snapshot, SnapshotKey, Step, TestList, TestOutput, Tests, When};
 pub use resolve::{ResolvedBuilder, TestSkip, fill};

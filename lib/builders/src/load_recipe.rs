@@ -1,6 +1,7 @@
 //! Reading `[recipe.<name>]`.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use burrow_site::{At, Fields, ValueKind};
 
@@ -65,8 +66,17 @@ pub(crate) fn read_steps_recipe(fields: &Fields<'_>, checkout: &str) -> Recipe {
         inner.finish();
         found
     });
+    let parent_checkout = directory(fields, "parent_checkout");
+    if let Some(parent) = &parent_checkout {
+        let within = |outer: &str, inner: &str| Path::new(inner).starts_with(outer);
+        if parent.is_empty() || within(parent, &checkout) || within(&checkout, parent) {
+            let message = format!("`checkout` and `parent_checkout` of {} lie in one another: {checkout:?} and {parent:?}", fields.what());
+            fields.problems().add_help(fields.span(), message, "two directories side by side, such as \"src\" and \"parent\"");
+        }
+    }
     Recipe {
         base_checkout: directory(fields, "base_checkout"),
+        parent_checkout,
         inputs: inputs.collect(),
         files: files.collect(),
         timeout: fields.duration("timeout"),

@@ -17,6 +17,8 @@ pub struct Recipe {
     pub checkout: String,
     /// Where the base repository is, for projects that have one.
     pub base_checkout: Option<String>,
+    /// Where the source of the commit's first parent is put beside it, for steps that compare the two; a commit without parents is put there itself.
+    pub parent_checkout: Option<String>,
     /// Archives to unpack first.
     pub inputs: Vec<Input>,
     /// Files to write after the checkout.
@@ -41,6 +43,7 @@ impl Default for Recipe {
         Recipe {
             checkout: "src".to_owned(),
             base_checkout: None,
+            parent_checkout: None,
             inputs: Vec::new(),
             files: Vec::new(),
             steps: Vec::new(),
@@ -54,6 +57,11 @@ impl Default for Recipe {
 }
 
 impl Recipe {
+    /// The directories that hold sources, the commit's own first.
+    pub fn checkouts(&self) -> Vec<String> {
+        std::iter::once(&self.checkout).chain(&self.parent_checkout).cloned().collect()
+    }
+
     /// The steps of one phase, in order.
     pub fn steps_for(&self, phase: Phase) -> impl Iterator<Item = &Step> {
         self.steps.iter().filter(move |step| match phase {

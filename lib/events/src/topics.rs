@@ -1,5 +1,7 @@
 //! Which events somebody wants, or may see.
 
+use burrow_site::Wildcard;
+
 /// A pattern that no topic can match or that is longer than any.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{pattern:?} is no topic pattern: write something like \"github:owner/*\" or \"gerrit:host/*\", at most {MAX} characters; * stands for anything")]
@@ -15,7 +17,7 @@ const MAX: usize = 500;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Topics {
     /// All of these must match; each is matched by any of its patterns.
-    all: Vec<Vec<String>>,
+    all: Vec<Vec<Wildcard>>,
 }
 
 impl Topics {
@@ -30,14 +32,14 @@ impl Topics {
     /// # Errors
     /// [`BadTopic`].
     pub fn parse<S: AsRef<str>>(patterns: impl IntoIterator<Item = S>) -> Result<Topics, BadTopic> {
-        let patterns: Vec<String> = patterns.into_iter().map(|pattern| pattern.as_ref().to_owned()).collect();
-        for pattern in &patterns {
+        let patterns: Vec<Wildcard> = patterns.into_iter().map(|pattern| Wildcard::new(pattern.as_ref())).collect();
+        for pattern in patterns.iter().map(Wildcard::as_str) {
             if pattern.is_empty() || pattern.len() > MAX || pattern.chars().any(|c| c.is_control() || c.is_whitespace()) {
                 return Err(BadTopic { pattern: pattern.chars().take(MAX).collect() });
             }
         }
         // A lone star is meant as everything, also what has no topic.
-        let everything = patterns.is_empty() || patterns.iter().any(|pattern| pattern == "*");
+        let everything = patterns.is_empty() || patterns.iter().any(|pattern| pattern.as_str() == "*");
         Ok(Topics { all: if everything { Vec::new() } else { vec![patterns] } })
     }
 
@@ -55,40 +57,13 @@ impl Topics {
 
     /// Whether an event with these topics is meant.
     pub fn matches(&self, topics: &[String]) -> bool {
-        self.all.iter().all(|patterns| patterns.iter().any(|pattern| topics.iter().any(|topic| matches(pattern.as_bytes(), topic.as_bytes()))))
+        self.all.iter().all(|patterns| patterns.iter().any(|pattern| topics.iter().any(|topic| pattern.matches(topic))))
     }
 
     /// The patterns of the first choice, for asking a server; further ones cannot be asked for.
-    pub(crate) fn patterns(&self) -> &[String] {
-        self.all.first().map_or(&[], Vec::as_slice)
+    pub(crate) fn patterns(&self) -> impl Iterator<Item = &str> {
+        self.all.first().into_iter().flatten().map(Wildcard::as_str)
     }
-}
-
-/// Greedy matching that goes back to the last star only: time is the product of the lengths at worst.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(byte) if text.get(t) == Some(byte) => {
-                p += 1;
-                t += 1;
-            }
-            _ => match star {
-                Some((at, from)) => {
-                    star = Some((at, from + 1));
-                    p = at + 1;
-                    t = from + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern.get(p..).is_some_and(|rest| rest.iter().all(|byte| *byte == b'*'))
 }
 
 #[cfg(test)]

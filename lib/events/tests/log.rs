@@ -362,3 +362,83 @@ async fn topics_choose_and_the_cursor_goes_on_past_what_is_not_wanted() {
     let newest_first: Vec<_> = log.before(Some(oldest_first[2]), &Topics::all(), 9).iter().map(|stored| stored.event.id).collect();
     assert_eq!(newest_first, [oldest_first[1], oldest_first[0]]);
 }
+
+#[cfg(target_os = "linux")]
+mod full_disk {
+    use super::*;
+    use testkit_harness::SmallDisk;
+
+    /// An event of about so many bytes.
+    fn large(number: u64, bytes: usize) -> Draft {
+        Draft { topics: vec![format!("git:{}", "x".repeat(bytes))], ..named(number, &format!("large-{number}")) }
+    }
+
+    fn is_full(error: &AppendError) -> bool {
+        matches!(error, AppendError::Write { source, .. } if source.kind() == std::io::ErrorKind::StorageFull) && error.to_string().contains("free some space")
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_is_refused_whole_and_taken_when_there_is_room() {
+        let Some(disk) = SmallDisk::mount(3) else { return };
+        let (dir, clock) = (disk.path().join("log"), TestClock::at(NOW));
+        let log = Log::open(&dir, options(&clock)).unwrap();
+        for number in 1..=3 {
+            log.append(named(number, &format!("d{number}"))).await.unwrap();
+        }
+        let before = log.position();
+        disk.fill();
+        let mut follower = log.subscribe(After::Id(before.id), Topics::all());
+        for _ in 0..5 {
+            // Two of a name, and a repetition of what is kept, beside what does not fit.
+            let (a, b, c, old) =
+                tokio::join!(log.append(large(4, 50_000)), log.append(large(5, 50_000)), log.append(large(5, 50_000)), log.append(named(2, "d2")));
+            for error in [a, b, c].map(Result::unwrap_err) {
+                assert!(is_full(&error), "{error}");
+            }
+            assert_eq!(old.unwrap().id(), before.id - 1, "what is kept is still known");
+            log.probe().await;
+            assert!(log.trouble().borrow().as_ref().is_some_and(is_full));
+        }
+        assert_eq!((log.position(), numbers(&log, After::Oldest)), (before, vec![1, 2, 3]), "nothing of it is shown");
+        assert!(follower.ready().is_empty());
+
+        // A start on the full disk serves what was acknowledged, and nothing else.
+        log.close().await;
+        let log = Log::open(&dir, options(&clock)).unwrap();
+        assert_eq!((log.position(), numbers(&log, After::Oldest)), (before, vec![1, 2, 3]));
+        assert!(log.append(large(4, 50_000)).await.is_err_and(|error| is_full(&error)));
+        let mut follower = log.subscribe(After::Id(before.id), Topics::all());
+
+        // With room it is no longer in trouble though nobody has sent anything, and takes what is sent again, once.
+        disk.empty_out();
+        log.probe().await;
+        assert!(log.trouble().borrow().is_none());
+        let ids = [log.append(large(4, 50_000)).await.unwrap().id(), log.append(large(5, 50_000)).await.unwrap().id()];
+        assert!(before.id < ids[0] && ids[0] < ids[1]);
+        assert!(matches!(log.append(large(4, 50_000)).await.unwrap(), Appended::Duplicate(id) if id == ids[0]));
+        let seen: Vec<u64> = follower.ready().into_iter().map(|next| if let Next::Event(stored) = next { stored.event.id } else { panic!("a gap") }).collect();
+        assert_eq!(seen, ids);
+        log.close().await;
+        let log = Log::open(&dir, options(&clock)).unwrap();
+        assert_eq!(numbers(&log, After::Oldest), [1, 2, 3, 4, 5]);
+        assert_eq!(log.opened(), [] as [String; 0], "nothing torn was left");
+    }
+
+    /// Where there is room for the beginning of a segment and not for the event, tries must not use up that room.
+    #[tokio::test]
+    async fn tries_take_no_room() {
+        let Some(disk) = SmallDisk::mount(3) else { return };
+        let (dir, clock) = (disk.path().join("log"), TestClock::at(NOW));
+        let log = Log::open(&dir, options(&clock)).unwrap();
+        log.append(draft(1)).await.unwrap();
+        disk.fill_but(32 << 10);
+        for _ in 0..20 {
+            assert!(log.append(large(2, 60_000)).await.is_err_and(|error| is_full(&error)));
+            assert_eq!(segments(&dir).len(), 1);
+        }
+        // A small one still fits, and ends the trouble.
+        log.append(draft(3)).await.unwrap();
+        assert!(log.trouble().borrow().is_none());
+        assert_eq!(numbers(&log, After::Oldest), [1, 3]);
+    }
+}

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use burrow_site::Wildcard;
 use gix::bstr::ByteSlice as _;
 use gix::hashtable::HashSet;
 use gix::objs::tree::EntryKind;
@@ -17,7 +18,7 @@ use crate::repositories::Rights;
 
 /// Which references are published.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Published(Vec<(bool, String)>);
+pub(crate) struct Published(Vec<(bool, Wildcard)>);
 
 impl Published {
     /// The rules of [`crate::Repository::published`].
@@ -26,8 +27,8 @@ impl Published {
             rules
                 .iter()
                 .map(|rule| match rule.strip_prefix('!') {
-                    Some(rule) => (false, rule.to_owned()),
-                    None => (true, rule.to_owned()),
+                    Some(rule) => (false, Wildcard::new(rule)),
+                    None => (true, Wildcard::new(rule.as_str())),
                 })
                 .collect(),
         )
@@ -35,40 +36,15 @@ impl Published {
 
     /// Whether a full name is published: the last rule that matches decides.
     pub(crate) fn has(&self, name: &[u8]) -> bool {
-        self.0.iter().rev().find(|(_, rule)| matches(rule.as_bytes(), name)).is_some_and(|(yes, _)| *yes)
+        // Rules are text. What is none within a name fits stars only.
+        let name = String::from_utf8_lossy(name);
+        self.0.iter().rev().find(|(_, rule)| rule.matches(&name)).is_some_and(|(yes, _)| *yes)
     }
 
     /// The rules, in order: published or not, and the pattern.
     pub(crate) fn rules(&self) -> impl Iterator<Item = (bool, &str)> {
         self.0.iter().map(|(yes, rule)| (*yes, rule.as_str()))
     }
-}
-
-/// `*` stands for any bytes.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t, mut star) = (0, 0, None);
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(byte) if text.get(t) == Some(byte) => {
-                p += 1;
-                t += 1;
-            }
-            // Let the last star take one byte more.
-            _ => match star {
-                Some((at, taken)) => {
-                    star = Some((at, taken + 1));
-                    p = at + 1;
-                    t = taken + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern.get(p..).unwrap_or_default().iter().all(|byte| *byte == b'*')
 }
 
 /// A reference.
@@ -300,6 +276,7 @@ mod tests {
         for name in ["refs/heads/main", "refs/heads/a/b", "refs/heads/security/public", "refs/tags/v1.0", "refs/tags/v1.0.0"] {
             assert!(published.has(name.as_bytes()), "{name}");
         }
+        assert!(published.has(b"refs/heads/\xff\xe4") && !published.has(b"refs/heads/security/\xff"));
         for name in ["refs/heads/security/x", "refs/tags/v1.1", "refs/changes/1/1/1", "HEAD", "refs/heads"] {
             assert!(!published.has(name.as_bytes()), "{name}");
         }

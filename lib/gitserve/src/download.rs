@@ -262,8 +262,14 @@ impl Server {
         let name = match &rev.base {
             crate::ask::Base::Hash(text) | crate::ask::Base::Name(text) => text,
         };
-        self.inner.wants.fetch(self, &caller.name, name).await;
-        Ok(look().await?)
+        let told = self.inner.wants.fetch(self, &caller.name, name).await;
+        match look().await {
+            Err(Miss::Unknown) if !told => {
+                let text = "the revision is not here, and it could not be found out now whether there is one: the mirror's status says why; ask again";
+                Err(Refusal::busy(text, "10"))
+            }
+            found => Ok(found?),
+        }
     }
 }
 

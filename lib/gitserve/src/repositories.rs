@@ -18,11 +18,12 @@ pub trait Repositories: Send + Sync + 'static {
     fn names(&self) -> Vec<String>;
 
     /// Fetches `rev` (a full hash, or the name of a reference) of the repository `name` from upstream, because it is not here. It returns when a look
-    /// would now find it; the server looks again whatever the answer is, asks once for any number of waiting requests, and gives up after
+    /// would now find it, or when there is no such revision; the server looks again whatever the answer is, asks once for any number of waiting requests, and gives up after
     /// [`crate::Options::want_limit`] (the future is then dropped).
     ///
     /// # Errors
-    /// A sentence for the log.
+    /// A sentence for the log: whether there is such a revision could not be found out. If it is not here then, the client is told to come again, not that
+    /// there is none.
     fn want<'a>(&'a self, name: &'a str, rev: &'a str) -> Boxed<'a, Result<(), String>>;
 
     /// What the bearer of `token` may see of the repository `name`. The token is what came with the request, compare it in constant time.

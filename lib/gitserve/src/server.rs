@@ -131,7 +131,10 @@ impl Server {
         std::fs::create_dir_all(cache_dir)?;
         let dir = std::fs::canonicalize(cache_dir)?;
         let git_config = dir.join("gitconfig");
-        std::fs::write(&git_config, GIT_CONFIG)?;
+        // Not truncated when it is right already: the disk may be full, and what is kept can be served all the same.
+        if std::fs::read(&git_config).ok().as_deref() != Some(GIT_CONFIG.as_ref()) {
+            std::fs::write(&git_config, GIT_CONFIG)?;
+        }
         let inner = Inner {
             cache: Cache::open(&dir, options.cache_bytes, Arc::clone(&clock))?,
             productions: Arc::new(Semaphore::new(options.productions.max(1))),

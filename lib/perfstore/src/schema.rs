@@ -74,9 +74,11 @@ macro_rules! insert_many {
 
 insert_many!(POSTINGS, "INSERT INTO posting (label, upload, chunks)", 3, " ON CONFLICT (label, upload) DO UPDATE SET chunks = excluded.chunks");
 insert_many!(LABELS, "INSERT INTO label (id, key_id, head, whole)", 4, " ON CONFLICT (id) DO NOTHING");
+/// Lists that a statement takes an upload out of. More would cost more: SQLite looks for each parameter among all before it.
+pub(crate) const UNPOSTED: usize = 200;
 /// Takes an upload (`$1`) out of so many lists.
 pub(crate) static UNPOST: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
-    let places: Vec<String> = (0..ROWS).map(|at| format!("${}", at + 2)).collect();
+    let places: Vec<String> = (0..UNPOSTED).map(|at| format!("${}", at + 2)).collect();
     format!("DELETE FROM posting WHERE upload = $1 AND label IN ({})", places.join(", "))
 });
 pub(crate) const POSTING: &str =

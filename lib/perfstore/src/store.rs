@@ -17,6 +17,13 @@ use crate::model::{Error, Limits, Sequence};
 use crate::schema;
 use crate::terms::{Hasher, is_by_row};
 
+/// Labels of an upload that are taken out of the index together, about: their hashes are held in memory.
+const SWEPT: usize = 1_000_000;
+/// Lists that one commit changes: others that write wait for it.
+const UNPOSTED_AT_ONCE: usize = 20_000;
+/// Chunks that one commit removes.
+const CHUNKS_AT_ONCE: i64 = 256;
+
 /// Where a store keeps what it keeps.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -300,23 +307,38 @@ impl PerfStore {
                 self.terms_of(labels.iter().map(|(key, value)| (key.as_ref(), value.as_ref())), &mut terms);
             }
         }
-        let mut damaged = false;
+        let (mut damaged, mut first, mut after) = (false, 0, -1);
         loop {
-            let chunks = db.query("SELECT number, head FROM chunk WHERE upload = $1 ORDER BY number LIMIT 64", (number,)).await?;
-            let (Some(first), Some(last)) = (chunks.first(), chunks.last()) else { break };
-            let (first, last) = (first.int(0)?, last.int(0)?);
+            let chunks = db.query("SELECT number, head FROM chunk WHERE upload = $1 AND number > $2 ORDER BY number LIMIT 64", (number, after)).await?;
             for row in &chunks {
+                after = row.int(0)?;
                 match Head::read(row.blob(1)?) {
                     Ok(head) => self.terms_of_head(&head, &mut terms),
                     Err(_) => damaged = true,
                 }
             }
-            let mut batch: Vec<Statement> = unpost(number, &mut terms);
-            batch.push(sql("DELETE FROM chunk_values WHERE upload = $1 AND number BETWEEN $2 AND $3", (number, first, last)));
-            batch.push(sql("DELETE FROM chunk WHERE upload = $1 AND number BETWEEN $2 AND $3", (number, first, last)));
-            db.commit(batch).await?;
+            if terms.len() < SWEPT && !chunks.is_empty() {
+                continue;
+            }
+            // The lists of many chunks together, in the order of their table: hashes lie anywhere in it, so the lists of a few chunks would touch each of its pages,
+            // and the next few all of them again. Chunks go last: what a crash leaves is found by them.
+            for batch in unpost(number, &mut terms) {
+                db.commit(batch).await?;
+            }
+            while first <= after {
+                let last = after.min(first + CHUNKS_AT_ONCE - 1);
+                db.commit(vec![
+                    sql("DELETE FROM chunk_values WHERE upload = $1 AND number BETWEEN $2 AND $3", (number, first, last)),
+                    sql("DELETE FROM chunk WHERE upload = $1 AND number BETWEEN $2 AND $3", (number, first, last)),
+                ])
+                .await?;
+                first = last + 1;
+            }
+            if chunks.is_empty() {
+                break;
+            }
         }
-        let mut batch: Vec<Statement> = unpost(number, &mut terms);
+        let mut batch: Vec<Statement> = Vec::new();
         if damaged {
             // Its labels are not known: every list is looked at.
             batch.push(sql("DELETE FROM posting WHERE upload = $1", (number,)));
@@ -365,17 +387,17 @@ impl PerfStore {
     }
 }
 
-/// Takes an upload out of lists. The last statement names one list several times, so that its text is always the same.
-fn unpost(number: i64, terms: &mut HashSet<i64>) -> Vec<Statement> {
+/// Takes an upload out of lists, in batches. The last statement names one list several times, so that its text is always the same.
+fn unpost(number: i64, terms: &mut HashSet<i64>) -> Vec<Vec<Statement>> {
     let mut terms: Vec<i64> = terms.drain().collect();
     // Neighbours of one table lie together.
     terms.sort_unstable();
     let padded = |piece: &[i64]| {
         let last = piece.last().copied().unwrap_or_default();
-        let labels = piece.iter().copied().chain(std::iter::repeat(last)).take(schema::ROWS).map(burrow_store::Value::from);
+        let labels = piece.iter().copied().chain(std::iter::repeat(last)).take(schema::UNPOSTED).map(burrow_store::Value::from);
         sql(schema::UNPOST.as_str(), std::iter::once(number.into()).chain(labels).collect::<Vec<_>>())
     };
-    terms.chunks(schema::ROWS).map(padded).collect()
+    terms.chunks(UNPOSTED_AT_ONCE).map(|batch| batch.chunks(schema::UNPOSTED).map(padded).collect()).collect()
 }
 
 pub(crate) fn remove_folder(folder: &Path) {
@@ -413,5 +435,41 @@ mod tests {
         numbers.give_back(UploadId::parse(b"19700102.1").unwrap().number());
         assert_eq!(names(&mut numbers, 2 * DAY, 2), ["19700103.1", "19700103.2"], "yesterday's are gone");
         assert_eq!(names(&mut numbers, DAY, 1), ["19700103.3"], "a clock that goes back changes nothing");
+    }
+
+    /// More labels than one commit takes out, in more chunks than one question reads: all of it goes, and nothing of what shares labels with it.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_removed_upload_leaves_no_rows_and_no_others_lose_any() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = PerfStore::open(Options::folder(dir.path(), burrow_clock::SystemClock::shared())).await.unwrap();
+        let text =
+            |from: usize, to: usize| (from..to).map(|number| format!("commit: c{number}\nBenchmarkA/n={number} 1 {number:>150} ns/op\n")).collect::<String>();
+        let upload = async |text: String| {
+            let mut upload = store.begin(crate::Begin::default()).await.unwrap();
+            upload.file(0, None).await.unwrap();
+            upload.write(text.into()).await.unwrap();
+            upload.commit().await.unwrap().upload
+        };
+        let (large, small) = (upload(text(0, UNPOSTED_AT_ONCE * 2 / 3)).await, upload(text(100, 110)).await);
+        let count = async |sql: &'static str, name: &str| {
+            let number = UploadId::parse(name.as_bytes()).unwrap().number();
+            store.0.db.query(sql, (number,)).await.unwrap()[0].int(0).unwrap()
+        };
+        const ROWS: [&str; 4] = [
+            "SELECT COUNT(*) FROM posting WHERE upload = $1",
+            "SELECT COUNT(*) FROM chunk WHERE upload = $1",
+            "SELECT COUNT(*) FROM chunk_values WHERE upload = $1",
+            "SELECT COUNT(*) FROM part WHERE upload = $1",
+        ];
+        assert!(count(ROWS[0], &large).await > UNPOSTED_AT_ONCE as i64 && count(ROWS[1], &large).await > 64);
+        let kept = count(ROWS[0], &small).await;
+        assert!(store.remove(&large, "ada", "a mistake").await.unwrap());
+        for sql in ROWS {
+            assert_eq!(count(sql, &large).await, 0, "{sql}");
+        }
+        assert_eq!((count(ROWS[0], &small).await, count(ROWS[1], &small).await), (kept, 1));
+        let found = store.uploads(&crate::Query::parse(b"commit:c105").unwrap(), &[], &crate::Page { limit: None, after: None }).await.unwrap();
+        assert_eq!(found.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), [small.as_str()]);
+        store.close().await;
     }
 }

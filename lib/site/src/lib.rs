@@ -6,6 +6,9 @@
 //! [`Secret`]) is the first reader of it: addresses, storage, and secrets by reference. Everything about builders is
 //! in `burrow-builders`, which reads the same document.
 //!
+//! Beside them is what the files of single services have in common: reading them ([`read_toml`], [`read_secret`]), and values as people write them
+//! ([`parse_duration`], [`parse_size`], [`Wildcard`]).
+//!
 //! (Source of the format: `builders.md` §10.)
 //!
 //! ```
@@ -21,14 +24,18 @@
 
 mod document;
 mod fields;
+mod file;
 mod problem;
 mod secret;
 mod site;
 mod units;
+mod wildcard;
 
 pub use document::{At, Document, Span, Table, Value, ValueKind};
 pub use fields::{Fields, nearest};
+pub use file::{FileError, folder_of, parse_toml, read_secret, read_text, read_toml};
 pub use problem::{ConfigErrors, Problem, Problems};
 pub use secret::{Secret, SecretError, SecretText};
 pub use site::{Neighbour, Site, Storage, StorageRoles, Tls};
 pub use units::{parse_duration, parse_size, show_duration};
+pub use wildcard::Wildcard;

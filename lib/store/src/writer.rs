@@ -114,7 +114,11 @@ async fn run(mut source: Source, mut jobs: mpsc::UnboundedReceiver<Job>, health:
         if let Some(mut closing) = closing {
             let _ = match source {
                 Source::Sqlite(connection) => connection.close().await,
-                Source::Postgres(connection, _) => connection.close().await,
+                Source::Postgres(mut connection, _) => {
+                    // The server notices a closed connection when it gets round to it; whoever opens next need not wait for that.
+                    let _ = sqlx::query("SELECT pg_advisory_unlock_all()").execute(&mut *connection).await;
+                    connection.close().await
+                }
                 Source::Shared(_) => Ok(()),
             };
             if !closing.is_empty() {

@@ -15,6 +15,7 @@ pub mod adapters;
 mod config;
 mod files;
 mod letters;
+mod lines;
 mod name;
 mod number;
 mod parser;

@@ -2,6 +2,7 @@
 
 use memchr::memchr;
 
+use crate::lines::{Line, Lines};
 use crate::parser::Parser;
 use crate::record::{Limits, Record};
 use crate::units::Units;
@@ -111,9 +112,7 @@ impl<'t> Reader<'t> {
 #[derive(Debug)]
 pub struct Stream {
     parser: Parser,
-    carry: Vec<u8>,
-    /// The line under way is already too long.
-    skipping: bool,
+    lines: Lines,
 }
 
 impl Stream {
@@ -126,54 +125,28 @@ impl Stream {
     /// The same with other limits.
     #[must_use]
     pub fn with_limits(file: &str, limits: Limits) -> Stream {
-        let mut stream = Stream { parser: Parser::new(limits), carry: Vec::new(), skipping: false };
+        let mut stream = Stream { parser: Parser::new(limits), lines: Lines::default() };
         stream.begin(file, &[]);
         stream
     }
 
     /// Begins another file: the configuration is forgotten, except for the given internal keys (`.file`); units and their metadata stay.
     pub fn begin(&mut self, file: &str, internal: &[(&str, &str)]) {
-        self.carry.clear();
-        self.skipping = false;
+        self.lines.clear();
         self.parser.begin(file, internal);
     }
 
     /// Reads the next piece.
-    pub fn push(&mut self, mut piece: &[u8], sink: &mut dyn FnMut(Record<'_>)) {
-        while let Some(end) = memchr(b'\n', piece) {
-            let (Some(line), Some(rest)) = (piece.get(..end), piece.get(end + 1..)) else { return };
-            piece = rest;
-            if self.skipping || self.carry.len() + line.len() > self.parser.limits.line {
-                self.skipping = false;
-                self.carry.clear();
-                self.parser.skip();
-                drain(&mut self.parser, sink);
-            } else if self.carry.is_empty() {
-                feed(&mut self.parser, line, sink);
-            } else {
-                self.carry.extend_from_slice(line);
-                feed(&mut self.parser, &self.carry, sink);
-                self.carry.clear();
-            }
-        }
-        if self.skipping || self.carry.len() + piece.len() > self.parser.limits.line {
-            self.skipping = true;
-            self.carry.clear();
-        } else {
-            self.carry.extend_from_slice(piece);
-        }
+    pub fn push(&mut self, piece: &[u8], sink: &mut dyn FnMut(Record<'_>)) {
+        let limit = self.parser.limits.line;
+        let parser = &mut self.parser;
+        self.lines.push(piece, limit, |line| feed(parser, line, sink));
     }
 
     /// Reads what is left, a line without its end.
     pub fn finish(&mut self, sink: &mut dyn FnMut(Record<'_>)) {
-        if self.skipping {
-            self.parser.skip();
-            drain(&mut self.parser, sink);
-        } else if !self.carry.is_empty() {
-            feed(&mut self.parser, &self.carry, sink);
-        }
-        self.skipping = false;
-        self.carry.clear();
+        let parser = &mut self.parser;
+        self.lines.finish(|line| feed(parser, line, sink));
     }
 
     /// The units that were met, and their metadata.
@@ -195,8 +168,15 @@ impl Stream {
     }
 }
 
-fn feed(parser: &mut Parser, line: &[u8], sink: &mut dyn FnMut(Record<'_>)) {
-    match parser.line(line) {
+fn feed(parser: &mut Parser, line: Line<'_>, sink: &mut dyn FnMut(Record<'_>)) {
+    let found = match line {
+        Line::Whole(line) => parser.line(line),
+        Line::TooLong => {
+            parser.skip();
+            None
+        }
+    };
+    match found {
         Some(found) => sink(parser.record(found)),
         None => drain(parser, sink),
     }

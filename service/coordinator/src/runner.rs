@@ -68,8 +68,8 @@ impl Ready {
         self.lock().remove(worker)
     }
 
-    fn put(&self, worker: &burrow_pool::Worker, checkout: &str) {
-        self.lock().insert(worker.id.clone(), tidy(worker, checkout));
+    fn put(&self, worker: &burrow_pool::Worker, checkouts: Vec<String>) {
+        self.lock().insert(worker.id.clone(), tidy(worker, checkouts));
     }
 }
 
@@ -150,11 +150,11 @@ pub(crate) async fn run(
     let lost = || lost.load(std::sync::atomic::Ordering::Acquire);
     let (end, log, session) = match begin(around, assignment, mirror, worker.clone(), tidy, stop, news).await {
         Ok(run) => {
-            let (checkout, session) = (run.builder.recipe.checkout.clone(), Arc::clone(&run.session));
+            let (checkouts, session) = (run.builder.recipe.checkouts(), Arc::clone(&run.session));
             let (end, log) = run.drive().await;
             // Before the end is told: whoever gets the worker next finds it here.
             if worker.modern && !lost() {
-                ready.put(&worker, &checkout);
+                ready.put(&worker, checkouts);
             }
             (end, log, Some(session))
         }
@@ -321,7 +321,6 @@ impl Run {
 
     /// Once any later step has begun, the work directory is the build's own and must not be touched again.
     async fn source(&mut self) -> Result<(), Stop> {
-        let checkout = self.builder.recipe.checkout.clone();
         let index = self.take_index();
         let resumed = self.known.get(&index).cloned();
         if resumed.as_ref().is_some_and(|s| s.state == StepState::Passed) {
@@ -333,8 +332,7 @@ impl Run {
             if self.assignment.resume && self.session.knows(&execution_prefix(self.assignment.attempt)).await? {
                 return Ok("kept");
             }
-            self.session.prepare(&checkout).await?;
-            self.session.source(&self.mirror, self.commit, &checkout).await
+            self.session.sources(&self.mirror, self.commit, &self.builder.recipe).await
         };
         match result.await {
             Ok(how) => {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use burrow_builders::Recipe;
 use burrow_buildlet_client::{Body, Error as ClientError, ExecForm, Outcome};
 use burrow_git::{Mirror, Oid};
 use burrow_pool::Worker;
@@ -65,16 +66,16 @@ fn passing(error: &ClientError) -> bool {
 }
 
 /// What a worker that was prepared ahead of its next build answered: for which source tree, and in which states the trees are. Awaited by that build.
-pub(crate) type Tidy = tokio::task::JoinHandle<Option<(String, BTreeMap<String, TreeState>)>>;
+pub(crate) type Tidy = tokio::task::JoinHandle<Option<(Vec<String>, BTreeMap<String, TreeState>)>>;
 
 /// Prepares a worker ahead of its next build, in the background: what was waited for between builds is then done while nothing waits.
-pub(crate) fn tidy(worker: &Worker, checkout: &str) -> Tidy {
+pub(crate) fn tidy(worker: &Worker, checkouts: Vec<String>) -> Tidy {
     let mut worker = worker.clone();
     pin(&mut worker);
-    let (client, checkout) = (worker.client, checkout.to_owned());
+    let client = worker.client;
     tokio::spawn(async move {
-        let prepared = client.prepare(&[&checkout]).await;
-        prepared.ok().map(|reply| (checkout, reply.trees))
+        let prepared = client.prepare(&checkouts).await;
+        prepared.ok().map(|reply| (checkouts, reply.trees))
     })
 }
 
@@ -124,11 +125,11 @@ impl Session {
         }
     }
 
-    /// Clears what earlier builds left; keeps the source tree `checkout` if the worker can.
+    /// Clears what earlier builds left; keeps the source trees `checkouts` if the worker can.
     ///
     /// # Errors
     /// [`Failure`]
-    pub(crate) async fn prepare(&self, checkout: &str) -> Result<(), Failure> {
+    pub(crate) async fn prepare(&self, checkouts: &[String]) -> Result<(), Failure> {
         let tidy = self.tidy.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(tidy) = tidy {
             let done = tokio::select! {
@@ -137,16 +138,15 @@ impl Session {
                 done = tidy => done,
             };
             if let Ok(Some((kept, trees))) = done
-                && kept == checkout
+                && kept == checkouts
             {
                 *self.trees.lock().unwrap_or_else(PoisonError::into_inner) = trees;
                 return Ok(());
             }
         }
         if self.worker.modern {
-            let keep = [checkout];
             let client = self.worker.client.clone();
-            let trees = self.patiently(|| client.prepare(&keep)).await?.trees;
+            let trees = self.patiently(|| client.prepare(checkouts)).await?.trees;
             *self.trees.lock().unwrap_or_else(PoisonError::into_inner) = trees;
             Ok(())
         } else {
@@ -154,11 +154,23 @@ impl Session {
         }
     }
 
-    /// Makes `checkout` hold exactly the tree of `commit`. Returns how it was done, for the log.
+    /// Makes the recipe's directories hold exactly the trees that belong there. Returns how it was done for the commit's own, for the log.
     ///
     /// # Errors
     /// [`Failure`]
-    pub(crate) async fn source(&self, mirror: &Mirror, commit: Oid, checkout: &str) -> Result<&'static str, Failure> {
+    pub(crate) async fn sources(&self, mirror: &Mirror, commit: Oid, recipe: &Recipe) -> Result<&'static str, Failure> {
+        let checkouts = recipe.checkouts();
+        self.prepare(&checkouts).await?;
+        if let Some(parent_checkout) = &recipe.parent_checkout {
+            let unreadable = |e: burrow_git::Error| Failure::Infrastructure(format!("the parent of {commit}: {e}"));
+            let parents = mirror.commit(commit).await.map_err(unreadable)?.map(|commit| commit.parents).unwrap_or_default();
+            self.source(mirror, parents.first().copied().unwrap_or(commit), parent_checkout, &checkouts).await?;
+        }
+        self.source(mirror, commit, &recipe.checkout, &checkouts).await
+    }
+
+    /// Makes `checkout`, one of `checkouts`, hold exactly the tree of `commit`. Returns how it was done.
+    async fn source(&self, mirror: &Mirror, commit: Oid, checkout: &str, checkouts: &[String]) -> Result<&'static str, Failure> {
         if !self.worker.modern {
             let tgz = Body::stream(mirror.archive_tgz(commit, "").map_err(std::io::Error::other));
             let sent = self.worker.client.write_tgz(checkout, tgz).await;
@@ -192,7 +204,7 @@ impl Session {
                         () = self.stop.cancelled() => return Err(Failure::Stopped),
                         () = tokio::time::sleep(AGAIN) => {}
                     }
-                    self.prepare(checkout).await?;
+                    self.prepare(checkouts).await?;
                     state = self.known_tree(checkout);
                 }
                 Err(error) => return Err(Failure::Infrastructure(format!("the source could not be sent to {}: {error}", self.worker.id))),

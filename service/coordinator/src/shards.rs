@@ -245,8 +245,7 @@ impl Phases<'_> {
         Box::pin(async move {
             let work = async {
                 let session = Session::new(worker, stop, None);
-                session.prepare(&recipe.checkout).await?;
-                session.source(&mirror, commit, &recipe.checkout).await?;
+                session.sources(&mirror, commit, &recipe).await?;
                 match &recipe.snapshot {
                     Some(snapshot) => main.copy_to(&session, &snapshot.paths).await?,
                     None => {

@@ -6,22 +6,18 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use burrow_http_client::Request;
+use burrow_site::{FileError, read_secret, read_text};
 use http::header::{AUTHORIZATION, COOKIE};
 
 use crate::child::Identity;
-use crate::config::{self, Access};
+use crate::config::Access;
 
 /// Credentials that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// A file cannot be read or written.
-    #[error("{path}: {source}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A path holds what no configuration of git can hold.
     #[error("{0:?} holds a quote, a backslash or a control character; use another path")]
     Path(PathBuf),
@@ -65,7 +61,7 @@ pub fn identity(file: &Path, url: &str, access: &Access) -> Result<Identity, Acc
             let _ = write!(text, "[http \"{origin}\"]\n\tcookieFile = \"{}\"\n", quoted(path)?);
         }
     }
-    write_private(file, text.as_bytes()).map_err(|source| AccessError::File { path: file.to_owned(), source })?;
+    write_private(file, text.as_bytes()).map_err(|source| FileError::File { path: file.to_owned(), source })?;
     let mut ssh = "ssh -oBatchMode=yes -oConnectTimeout=30 -oServerAliveInterval=15 -oServerAliveCountMax=4".to_owned();
     if let Some(path) = &access.key_file {
         let _ = write!(ssh, " -oIdentitiesOnly=yes -i '{}'", quoted(path)?);
@@ -84,7 +80,7 @@ pub fn authorize(request: Request, url: &str, access: &Access) -> Result<Request
     let pair = if let Some(path) = &access.token_file {
         Some(token(path)?)
     } else if let Some(path) = &access.credential_file {
-        let text = read(path)?;
+        let text = read_text(path)?;
         text.lines().find_map(|line| stored(line, url))
     } else {
         None
@@ -96,7 +92,7 @@ pub fn authorize(request: Request, url: &str, access: &Access) -> Result<Request
         request = request.secret_header(AUTHORIZATION, &value).map_err(|_| bad(&access.token_file))?;
     }
     if let Some(path) = &access.cookie_file {
-        let cookies = cookies(&read(path)?, url);
+        let cookies = cookies(&read_text(path)?, url);
         if !cookies.is_empty() {
             request = request.secret_header(COOKIE, &cookies).map_err(|_| bad(&access.cookie_file))?;
         }
@@ -104,17 +100,10 @@ pub fn authorize(request: Request, url: &str, access: &Access) -> Result<Request
     Ok(request)
 }
 
-fn read(path: &Path) -> Result<String, AccessError> {
-    std::fs::read_to_string(path).map_err(|source| AccessError::File { path: path.to_owned(), source })
-}
-
 /// `token` or `user:token`.
 fn token(path: &Path) -> Result<(String, String), AccessError> {
-    let text = config::read_secret(path).map_err(|error| match error {
-        config::ConfigError::File { path, source } => AccessError::File { path, source },
-        other => AccessError::File { path: path.to_owned(), source: std::io::Error::other(other.to_string()) },
-    })?;
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) || text.contains(['"', '\\', '#', ';']) {
+    let text = read_secret(path)?;
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) || text.contains(['"', '\\', '#', ';']) {
         return Err(AccessError::Token(path.to_owned()));
     }
     Ok(text.split_once(':').map_or_else(|| (TOKEN_USER.to_owned(), text.clone()), |(user, token)| (user.to_owned(), token.to_owned())))
@@ -180,7 +169,12 @@ fn quoted(path: &Path) -> Result<&str, AccessError> {
 
 /// Replaces a file at once, readable for its owner alone.
 fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    // A full disk must not keep a mirror from starting with what it has.
+    let private = std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode().trailing_zeros() >= 6);
+    if private && std::fs::read(path).is_ok_and(|old| old == content) {
+        return Ok(());
+    }
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }

@@ -62,6 +62,12 @@ impl CacheError {
     pub fn smells_of_corruption(&self) -> bool {
         matches!(self, CacheError::Git { why, .. } if corrupt(why))
     }
+
+    /// Whether the upstream was asked and has no such object, or gives none away that has no name.
+    pub(crate) fn is_no_such_object(&self) -> bool {
+        const SIGNS: [&str; 3] = ["not our ref", "unadvertised object", "couldn't find remote ref"];
+        matches!(self, CacheError::Remote(error) if { let text = error.to_string(); SIGNS.iter().any(|sign| text.contains(sign)) })
+    }
 }
 
 /// Whether what git said points at broken files.
@@ -86,7 +92,17 @@ pub fn corrupt(why: &str) -> bool {
         "failed to read object",
         "invalid index-pack",
     ];
-    SIGNS.iter().any(|sign| why.contains(sign)) && !why.contains("No space left")
+    SIGNS.iter().any(|sign| why.contains(sign)) && !full(why)
+}
+
+/// Whether a disk is full.
+fn full(why: &str) -> bool {
+    ["No space left on device", "Disk quota exceeded"].iter().any(|sign| why.contains(sign))
+}
+
+/// A message with what to do, if that is known.
+pub(crate) fn with_remedy(why: String) -> String {
+    if full(&why) { format!("{why}; a disk is full, the mirror's or the other side's: free some space, and it goes on by itself") } else { why }
 }
 
 /// The repository. One process uses it, and one fetch at a time; readers are not held up.
@@ -97,6 +113,8 @@ pub struct Cache {
     refs: RwLock<Arc<Refs>>,
     /// Held by whoever lets git write here: who cleans up after a git that was killed must know that no other runs.
     writing: tokio::sync::Mutex<()>,
+    /// What lost its name while ours could not be written.
+    unkept: std::sync::Mutex<Vec<Change>>,
 }
 
 impl std::fmt::Debug for Cache {
@@ -126,8 +144,14 @@ impl Cache {
                 remote::open(dir).map_err(|why| CacheError::Local { path: dir.to_owned(), why })?
             }
         };
-        let cache =
-            Cache { dir: dir.to_owned(), identity: identity.clone(), repo: RwLock::new(repo), refs: RwLock::default(), writing: tokio::sync::Mutex::new(()) };
+        let cache = Cache {
+            dir: dir.to_owned(),
+            identity: identity.clone(),
+            repo: RwLock::new(repo),
+            refs: RwLock::default(),
+            writing: tokio::sync::Mutex::default(),
+            unkept: std::sync::Mutex::default(),
+        };
         cache.reload().await?;
         Ok(cache)
     }
@@ -229,7 +253,11 @@ impl Cache {
     /// Writes a small file in one moment.
     fn replace(&self, path: &Path, text: &str) -> Result<(), CacheError> {
         let fresh = path.with_extension("lock");
-        std::fs::write(&fresh, text).and_then(|()| std::fs::rename(&fresh, path)).map_err(|error| self.local(error))
+        std::fs::write(&fresh, text).and_then(|()| std::fs::rename(&fresh, path)).map_err(|error| {
+            // A lock that stays behind would hold up git.
+            let _ = std::fs::remove_file(&fresh);
+            self.local(error)
+        })
     }
 
     /// Deletes references.
@@ -261,13 +289,18 @@ impl Cache {
         } else {
             names.iter().map(|name| format!("+{name}:{name}\n")).collect()
         };
-        let done = runner.git(&self.dir, from.identity(), &args, input.as_bytes()).await;
+        let done = self.fetching(runner, from, &args, input.as_bytes()).await?;
+        if done.status.success() { Ok(()) } else { Err(CacheError::Git { command: "fetch", why: done.stderr }) }
+    }
+
+    /// Lets git fetch. What it leaves behind when it fails is taken away: half a pack may be what fills the disk.
+    async fn fetching(&self, runner: &Runner, from: &Remote, args: &[String], stdin: &[u8]) -> Result<Output, ChildError> {
+        let done = runner.git(&self.dir, from.identity(), args, stdin).await;
         if !matches!(&done, Ok(done) if done.status.success()) {
             // None of our programs runs here now: only readers and pushes, which lock nothing.
             free_locks(&self.dir);
         }
-        let done = done?;
-        if done.status.success() { Ok(()) } else { Err(CacheError::Git { command: "fetch", why: done.stderr }) }
+        done
     }
 
     /// Takes over what changed in a repository on this machine, without starting git. False when that is git's work after all.
@@ -313,7 +346,7 @@ impl Cache {
         ]
         .map(str::to_owned)
         .into();
-        let done = runner.git(&self.dir, from.identity(), &args, &[]).await?;
+        let done = self.fetching(runner, from, &args, &[]).await?;
         if done.status.success() { Ok(()) } else { Err(remote::failure(from.url(), done.stderr).into()) }
     }
 
@@ -328,19 +361,30 @@ impl Cache {
                 .map(str::to_owned)
                 .into();
         let input: String = changes.iter().filter_map(|change| Some(format!("+{}:{KEEP}{}\n", change.name, change.old?))).collect();
-        let done = runner.git(&self.dir, from.identity(), &args, input.as_bytes()).await?;
+        let done = self.fetching(runner, from, &args, input.as_bytes()).await?;
         if done.status.success() { Ok(()) } else { Err(CacheError::Git { command: "fetch", why: done.stderr }) }
     }
 
-    /// Gives what lost its name one of ours, unless its old name only went forward.
+    /// Gives what lost its name one of ours, unless its old name only went forward. What could not be given one is tried again the next time.
     ///
     /// # Errors
     /// [`CacheError::Local`]
     pub async fn keep_left_behind(&self, changes: &[Change]) -> Result<(), CacheError> {
-        let pairs: Vec<(Oid, Option<Oid>)> = changes.iter().filter_map(|change| Some((change.old?, change.new))).collect();
-        if pairs.is_empty() {
+        let unkept = || self.unkept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut all = std::mem::take(&mut *unkept());
+        all.extend(changes.iter().filter(|change| change.old.is_some()).cloned());
+        if all.is_empty() {
             return Ok(());
         }
+        let kept = self.keep(&all).await;
+        if kept.is_err() {
+            *unkept() = all;
+        }
+        kept
+    }
+
+    async fn keep(&self, changes: &[Change]) -> Result<(), CacheError> {
+        let pairs: Vec<(Oid, Option<Oid>)> = changes.iter().filter_map(|change| Some((change.old?, change.new))).collect();
         let left = self.blocking(move |repo| {
             pairs.into_iter().filter(|(old, new)| !new.is_some_and(|new| forward(repo, *old, new))).map(|(old, _)| old).collect::<BTreeSet<_>>()
         });

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use burrow_certificates::config::Tls;
+use burrow_site::FileError;
 use serde::{Deserialize, Deserializer};
 
 use crate::rules::{Pattern, Rename, Rules};
@@ -360,60 +361,16 @@ impl Dest {
     }
 }
 
-/// A configuration that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// It cannot be read.
-    #[error("{path}: {source}")]
-    File {
-        /// Which file.
-        path: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// It is not right.
-    #[error("{path}:{line}: {message}")]
-    Wrong {
-        /// Which file.
-        path: PathBuf,
-        /// Line.
-        line: usize,
-        /// What is wrong and what is allowed.
-        message: String,
-    },
-    /// It is right as TOML, but says something impossible.
-    #[error("{path}: {message}")]
-    Impossible {
-        /// Which file.
-        path: PathBuf,
-        /// What, and what to do.
-        message: String,
-    },
-}
-
 impl Config {
     /// Reads a file. Paths in it are relative to its folder.
     ///
     /// # Errors
-    /// [`ConfigError`], with the line where there is one.
-    pub fn load(path: &Path) -> Result<Config, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
-        let mut config = Config::parse(path, &text)?;
-        config.anchor(path.parent().unwrap_or(Path::new(".")));
-        config.check().map_err(|message| ConfigError::Impossible { path: path.to_owned(), message })?;
+    /// [`FileError`], with the line where there is one.
+    pub fn load(path: &Path) -> Result<Config, FileError> {
+        let mut config: Config = burrow_site::read_toml(path)?;
+        config.anchor(&burrow_site::folder_of(path));
+        config.check().map_err(|why| FileError::value(path.display(), why))?;
         Ok(config)
-    }
-
-    /// Reads a text; `path` is for messages.
-    ///
-    /// # Errors
-    /// [`ConfigError::Wrong`]
-    pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
-        toml::from_str(text).map_err(|error| ConfigError::Wrong {
-            path: path.to_owned(),
-            line: error.span().and_then(|span| text.get(..span.start)).map_or(1, |before| before.matches('\n').count() + 1),
-            message: error.message().to_owned(),
-        })
     }
 
     /// Makes relative paths relative to `folder`.
@@ -436,12 +393,12 @@ impl Config {
         if let Some(tls) = &mut self.tls {
             tls.anchor(folder);
         }
-        for repo in &mut self.repo {
-            for url in std::iter::once(&mut repo.upstream).chain(repo.dest.iter_mut().map(|dest| &mut dest.url)) {
-                if url.starts_with("./") || url.starts_with("../") {
-                    *url = folder.join(&*url).to_string_lossy().into_owned();
-                }
-            }
+        let own = self.repo.iter_mut().flat_map(|repo| std::iter::once(&mut repo.upstream).chain(repo.dest.iter_mut().map(|dest| &mut dest.url)));
+        let discovered = self.discover.iter_mut().flat_map(|discover| discover.dest.iter_mut().map(|dest| &mut dest.url));
+        for url in own.chain(discovered).filter(|url| url.starts_with("./") || url.starts_with("../")) {
+            let path = folder.join(&*url);
+            // git is run in other folders.
+            *url = std::path::absolute(&path).unwrap_or(path).to_string_lossy().into_owned();
         }
     }
 
@@ -478,15 +435,6 @@ impl Config {
         }
         Ok(())
     }
-}
-
-/// What a file with one secret says, without the line's end.
-///
-/// # Errors
-/// [`ConfigError::File`]
-pub fn read_secret(path: &Path) -> Result<String, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
-    Ok(text.trim().to_owned())
 }
 
 fn everything() -> Vec<Pattern> {
@@ -530,7 +478,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Config, String> {
-        let config = Config::parse(Path::new("m.toml"), text).map_err(|error| error.to_string())?;
+        let config: Config = burrow_site::parse_toml(Path::new("m.toml"), text).map_err(|error| error.to_string())?;
         config.check()?;
         Ok(config)
     }
@@ -542,6 +490,22 @@ mod tests {
         let config = parse(example).unwrap();
         assert_eq!((config.repo.len(), config.discover.len(), config.notify.len()), (2, 2, 1));
         assert_eq!(config.repo[0].dest[0].push_options, ["nokeycheck"]);
+    }
+
+    #[test]
+    fn folders_that_it_names_are_found_from_everywhere() {
+        let dir = tempfile::Builder::new().prefix("config").tempdir_in(".").unwrap();
+        let file = dir.path().join("m.toml");
+        std::fs::write(
+            &file,
+            "data = \"data\"\n[[repo]]\nname = \"a\"\nupstream = \"./a.git\"\n[[discover]]\nfolder = \"all\"\n[[discover.dest]]\nname = \"d\"\nurl = \"./to/{name}.git\"\n",
+        )
+        .unwrap();
+        let config = Config::load(Path::new(dir.path().file_name().unwrap()).join("m.toml").as_path()).unwrap();
+        let folder = dir.path().canonicalize().unwrap();
+        assert_eq!(config.data.as_deref(), Some(folder.join("data").as_path()));
+        assert_eq!(config.repo[0].upstream, folder.join("a.git").to_string_lossy());
+        assert_eq!(config.discover[0].dest[0].url, folder.join("to/{name}.git").to_string_lossy());
     }
 
     #[test]

@@ -188,7 +188,9 @@ async fn list(State(site): State<Site>, headers: HeaderMap) -> Response {
 async fn watcher(State(site): State<Site>, Path(name): Path<String>) -> Response {
     let Some(lines) = site.mirror.log_of(&name) else { return StatusCode::NOT_FOUND.into_response() };
     let now = site.mirror.inner.shell.now_ms();
-    let mut out = format!("<html><head><title>{name}</title><body><h1>watcher status for repo: \"{name}\"</h1>\n<pre>\n");
+    let mut out = format!(
+        "<html><head><meta name=\"color-scheme\" content=\"light dark\"><title>{name}</title><body><h1>watcher status for repo: \"{name}\"</h1>\n<pre>\n"
+    );
     for (at, text) in lines {
         let age = format!("{} ago", crate::status::go_duration((now - at + 500).max(0) / 1000 * 1000));
         out.push_str(&format!("{}   {age:<20} {}\n", words::rfc3339(at), words::escape(&text)));

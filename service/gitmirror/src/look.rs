@@ -73,10 +73,10 @@ impl Look<'_> {
         let kept = self.cache.keep_left_behind(&changes).await;
         let (hold, mut failed) = match result {
             Ok(hold) => (hold, None),
-            Err(error) => (None, Some(error.to_string())),
+            Err(error) => (None, Some(crate::cache::with_remedy(error.to_string()))),
         };
         if let Err(error) = kept {
-            failed.get_or_insert(error.to_string());
+            failed.get_or_insert(crate::cache::with_remedy(error.to_string()));
         }
         if !changes.is_empty()
             && let Err(error) = self.cache.tidy(self.runner).await

@@ -55,6 +55,14 @@ pub enum StartError {
         /// The system's word.
         source: std::io::Error,
     },
+    /// There is no room for the rows, not even for reading them.
+    #[error("the disk of {path} is full: free some space and start again; nothing is lost ({source})", path = path.display())]
+    Full {
+        /// Folder of the mirror.
+        path: PathBuf,
+        /// The database's word.
+        source: burrow_store::Error,
+    },
     /// The rows cannot be used.
     #[error("the rows of the mirror: {0}")]
     Store(#[from] burrow_store::Error),
@@ -145,7 +153,8 @@ impl Mirror {
         let data = std::fs::canonicalize(&deps.data).map_err(folder)?;
         let deps = Deps { data, ..deps };
         // The lock of the rows comes first: from here on nobody else uses the folder.
-        let db = Db::open(&format!("sqlite:{}", deps.data.join("mirror.db").display()), store::MIGRATIONS).await?;
+        let opened = Db::open(&format!("sqlite:{}", deps.data.join("mirror.db").display()), store::MIGRATIONS).await;
+        let db = opened.map_err(|error| if is_full(&deps.data) { StartError::Full { path: deps.data.clone(), source: error } } else { error.into() })?;
         let mark = deps.data.clone();
         let killed = tokio::task::spawn_blocking(move || child::kill_left_over(&mark)).await.unwrap_or(0);
         if killed > 0 {
@@ -208,6 +217,7 @@ impl Mirror {
             let fresh = self.inner.stop.child_token();
             std::mem::replace(&mut *lock(&self.inner.discoverers), fresh.clone()).cancel();
             lock(&self.inner.discovered).clear();
+            discover::recall(self).await?;
             discover::start(self, fresh);
         }
         self.refresh().await
@@ -341,16 +351,17 @@ impl Mirror {
         self.inner.cells.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    /// Brings an object or reference here that is not, from the upstream.
+    /// Brings an object or reference here that is not, from the upstream, if there is one.
     ///
     /// # Errors
-    /// Why that did not work.
+    /// Why it is not known whether there is one.
     pub async fn want(&self, name: &str, what: &str) -> Result<(), String> {
         let cell = self.cell_of(name).ok_or_else(|| format!("no repository is called {name:?}"))?;
         let plain = !what.starts_with('-')
             && (what.parse::<burrow_git::Oid>().is_ok() || crate::rules::well_formed(what) || crate::rules::well_formed(&format!("refs/heads/{what}")));
         if !plain {
-            return Err(format!("{what:?} is neither a full hash nor a name"));
+            // Nothing can be called so.
+            return Ok(());
         }
         // A look first: what it finds has a name, and what has a name may be given away.
         self.look_now(name).await?;
@@ -360,7 +371,10 @@ impl Mirror {
         if cache.has(id).await.map_err(|error| error.to_string())? {
             return Ok(());
         }
-        cache.fetch_one(&runner, &cell.upstream, what).await.map_err(|error| error.to_string())
+        match cache.fetch_one(&runner, &cell.upstream, what).await {
+            Err(error) if !error.is_no_such_object() => Err(error.to_string()),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Looks at an upstream now and waits for the end of that look.
@@ -523,6 +537,12 @@ impl Mirror {
             None => trouble.remove(what),
         };
     }
+}
+
+/// Whether there is no room for what a database needs to be opened.
+fn is_full(folder: &std::path::Path) -> bool {
+    const NEEDED: u64 = 1 << 20;
+    rustix::fs::statvfs(folder).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < NEEDED)
 }
 
 /// Waits for a job. One that was told to stop has a few seconds to do so; then it is given up.

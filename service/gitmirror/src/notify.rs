@@ -8,7 +8,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::HeaderName;
 use sha2::Sha256;
 
-use crate::config::{self, Notify};
+use crate::config::Notify;
 use crate::mirror::Mirror;
 use crate::refs::Change;
 
@@ -56,7 +56,7 @@ async fn once(mirror: &Mirror, notify: &Notify, repo: &str, changes: &[Change]) 
     let mut request = Request::post(&notify.url.replace("{repo}", repo), "application/json", body.clone()).map_err(text)?;
     request = request.header(HeaderName::from_static("x-github-event"), "push").map_err(text)?;
     if let Some(path) = &notify.secret_file {
-        let secret = config::read_secret(path).map_err(|error| error.to_string())?;
+        let secret = burrow_site::read_secret(path).map_err(|error| error.to_string())?;
         request = request.header(HeaderName::from_static("x-hub-signature-256"), &format!("sha256={}", sign(&secret, &body))).map_err(text)?;
     }
     let answer = mirror.inner.deps.http.send(request).await.map_err(text)?;

@@ -63,7 +63,7 @@ impl Push<'_> {
             Ok(_) => None,
             Err(failure) => Some(failure),
         };
-        round.failed = failed;
+        round.failed = failed.map(crate::cache::with_remedy);
         round
     }
 
@@ -169,6 +169,7 @@ impl Push<'_> {
                         some = true;
                         taken += 1;
                         self.note(&change);
+                        round.refs = (round.refs + usize::from(change.old.is_none())).saturating_sub(usize::from(change.new.is_none()));
                         round.done.push(change);
                     }
                     Some(Pushed::Stale) => {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use burrow_git::program::redact;
+use burrow_store::Health;
 use serde::Serialize;
 
 use crate::config::{Config, Visibility};
@@ -31,6 +32,8 @@ pub struct Status {
     pub healthy: bool,
     /// What operators must know besides what the repositories say.
     pub trouble: Vec<String>,
+    /// Why nothing can be written to the journal and the rows; until that is mended nothing is pushed.
+    pub stalled: Option<String>,
     /// By name.
     pub repos: Vec<RepoStatus>,
 }
@@ -164,11 +167,16 @@ impl Status {
 
     /// Whether nothing is beyond its limit and nothing failed last.
     pub fn is_healthy(&self) -> bool {
-        self.healthy && self.repos.iter().all(|repo| repo.first_error().is_none())
+        self.healthy && self.first_error().is_none()
     }
 
-    /// What `/healthz` says: the first repository that is in error.
+    /// What `/healthz` says: that nothing can be written down, or the first repository that is in error.
     pub fn first_error(&self) -> Option<String> {
+        let stalled = self.stalled.as_ref().map(|why| format!("journal: {why}"));
+        stalled.or_else(|| self.first_of_repos())
+    }
+
+    fn first_of_repos(&self) -> Option<String> {
         self.repos.iter().find_map(|repo| repo.first_error().map(|error| format!("{}: {error}", repo.name)))
     }
 }
@@ -381,8 +389,17 @@ impl Mirror {
     pub fn status(&self) -> Status {
         let now = self.inner.shell.now_ms();
         let cells = self.inner.cells.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        let trouble: Vec<String> =
+        let stalled = match &*self.inner.db.health().borrow() {
+            Health::Good => None,
+            Health::Waiting(why) => Some(format!(
+                "nothing can be written to {}, and nothing is pushed until it can: {why}; free some space there or look at the disk, and it goes on by itself",
+                self.inner.deps.data.display()
+            )),
+            Health::LockLost => Some("another process has taken the rows over; restart this one".into()),
+        };
+        let mut trouble: Vec<String> =
             self.inner.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter().map(|(what, why)| format!("{what}: {why}")).collect();
+        trouble.extend(stalled.iter().map(|why| format!("journal: {why}")));
         let state = self.inner.shell.lock();
         let limit = state.limits.lag_ms;
         let repos: Vec<RepoStatus> = state
@@ -399,7 +416,7 @@ impl Mirror {
                     name: name.clone(),
                     upstream: config.map(|c| redact(&c.upstream)).unwrap_or_default(),
                     public: config.is_some_and(|c| c.visibility == Visibility::Public),
-                    line: line(repo, now, &unhealthy),
+                    line: stalled.as_ref().map_or_else(|| line(repo, now, &unhealthy), |why| format!("broken: {why}")),
                     unhealthy,
                     doing: doing(&repo.job, "fetching"),
                     error: repo.job.error.clone(),
@@ -417,7 +434,8 @@ impl Mirror {
                 }
             })
             .collect();
-        Status { now_ms: now, started_ms: self.inner.started_ms, limit_ms: limit, healthy: repos.iter().all(|repo| repo.unhealthy.is_empty()), trouble, repos }
+        let healthy = stalled.is_none() && repos.iter().all(|repo| repo.unhealthy.is_empty());
+        Status { now_ms: now, started_ms: self.inner.started_ms, limit_ms: limit, healthy, trouble, stalled, repos }
     }
 
     /// The log of one repository, newest first: Unix milliseconds and text.
@@ -426,7 +444,7 @@ impl Mirror {
     }
 
     /// Puts a configuration in force that was read again, or says why not. The old one stays in force then.
-    pub async fn reload(&self, config: Result<Config, crate::config::ConfigError>) {
+    pub async fn reload(&self, config: Result<Config, burrow_site::FileError>) {
         let result = match config {
             Ok(config) if *self.config() == config => Ok(()),
             Ok(config) => self.apply(config).await.map_err(|error| error.to_string()),

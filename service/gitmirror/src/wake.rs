@@ -6,7 +6,6 @@ use std::sync::Arc;
 use burrow_events::{After, Feed, Follower, Item, Topics, place_of};
 use futures_util::StreamExt as _;
 
-use crate::config;
 use crate::mirror::Mirror;
 use crate::store;
 
@@ -19,7 +18,7 @@ pub(crate) fn start(mirror: &Mirror) {
         (Some(feed), _) => Arc::clone(feed),
         (None, None) => return,
         (None, Some(events)) => {
-            let token = events.token_file.as_deref().map(config::read_secret).transpose();
+            let token = events.token_file.as_deref().map(burrow_site::read_secret).transpose();
             let follower = token
                 .map_err(|e| e.to_string())
                 .and_then(|token| Follower::new(mirror.inner.deps.http.clone(), &events.url, token.as_deref()).map_err(|e| e.to_string()));

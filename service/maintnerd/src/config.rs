@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use burrow_certificates::config::Tls;
 use burrow_clock::SharedClock;
+use burrow_site::FileError;
 use serde::Deserialize;
 
 use crate::Bucket;
@@ -113,56 +114,14 @@ fn ten() -> u64 {
     10
 }
 
-/// A configuration that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// It cannot be read.
-    #[error("{path}: {source}")]
-    File {
-        /// Which file.
-        path: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// It is not right.
-    #[error("{path}:{line}: {message}")]
-    Wrong {
-        /// Which file.
-        path: PathBuf,
-        /// Line.
-        line: usize,
-        /// What is wrong and what is allowed.
-        message: String,
-    },
-    /// A part of the service cannot be made as it says.
-    #[error("{what}: {why}")]
-    Part {
-        /// Which part.
-        what: &'static str,
-        /// Why not.
-        why: String,
-    },
-    /// A name is not of the form it must have.
-    #[error("{what} {name:?} must be {form}")]
-    Name {
-        /// What it is a name of.
-        what: &'static str,
-        /// The name.
-        name: String,
-        /// What it must look like.
-        form: &'static str,
-    },
-}
-
 impl Config {
     /// Reads a file. Paths in it are relative to its folder.
     ///
     /// # Errors
-    /// [`ConfigError`], with the line.
-    pub fn load(path: &Path) -> Result<Config, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
-        let mut config = Config::parse(path, &text)?;
-        let folder = path.parent().unwrap_or(Path::new("."));
+    /// [`FileError`], with the line.
+    pub fn load(path: &Path) -> Result<Config, FileError> {
+        let mut config: Config = burrow_site::read_toml(path)?;
+        let folder = &burrow_site::folder_of(path);
         let paths = [&mut config.data, &mut config.token_file, &mut config.github.token_file];
         for place in paths.into_iter().flatten() {
             *place = folder.join(&*place);
@@ -174,28 +133,20 @@ impl Config {
         Ok(config)
     }
 
-    fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
-        toml::from_str(text).map_err(|error| ConfigError::Wrong {
-            path: path.to_owned(),
-            line: error.span().and_then(|span| text.get(..span.start)).map_or(1, |before| before.matches('\n').count() + 1),
-            message: error.message().to_owned(),
-        })
-    }
-
     /// Looks at names that no type checks.
     ///
     /// # Errors
-    /// [`ConfigError::Name`].
-    pub fn check(&self) -> Result<(), ConfigError> {
+    /// [`FileError::Value`].
+    pub fn check(&self) -> Result<(), FileError> {
         let parts = |name: &str| name.split_once('/').is_some_and(|(a, b)| !a.is_empty() && !b.is_empty());
         for name in &self.github.repos {
             if !parts(name) || name.matches('/').count() != 1 {
-                return Err(ConfigError::Name { what: "the GitHub repository", name: name.clone(), form: "owner/name" });
+                return Err(FileError::value(format_args!("the GitHub repository {name:?}"), "it must be owner/name"));
             }
         }
         for name in &self.gerrit.projects {
             if !parts(name) || name.contains("://") {
-                return Err(ConfigError::Name { what: "the Gerrit project", name: name.clone(), form: "host/project, without https://" });
+                return Err(FileError::value(format_args!("the Gerrit project {name:?}"), "it must be host/project, without https://"));
             }
         }
         Ok(())
@@ -206,9 +157,9 @@ impl Config {
     /// The sources that it names, with their clients. What they keep lies in the folder of the log.
     ///
     /// # Errors
-    /// [`ConfigError`]: a file cannot be read, or an address is none.
-    pub fn sources(&self, data: &Path, clock: &SharedClock) -> Result<Sources, ConfigError> {
-        let part = |what: &'static str| move |error: &dyn std::fmt::Display| ConfigError::Part { what, why: error.to_string() };
+    /// [`FileError`]: a file cannot be read, or an address is none.
+    pub fn sources(&self, data: &Path, clock: &SharedClock) -> Result<Sources, FileError> {
+        let part = |what: &'static str| move |error: &dyn std::fmt::Display| FileError::value(what, error);
         let github = if self.github.repos.is_empty() {
             None
         } else {
@@ -241,10 +192,10 @@ impl Config {
     /// Where the log is copied to, and how often what still grows.
     ///
     /// # Errors
-    /// [`ConfigError::Part`]: this build does not know such a store, or the folder cannot be used.
-    pub fn bucket(&self) -> Result<Option<(Bucket, Duration)>, ConfigError> {
+    /// [`FileError::Value`]: this build does not know such a store, or the folder cannot be used.
+    pub fn bucket(&self) -> Result<Option<(Bucket, Duration)>, FileError> {
         let Some(copy) = &self.copy else { return Ok(None) };
-        let part = |why: String| ConfigError::Part { what: "copy.to", why };
+        let part = |why: String| FileError::value("copy.to", why);
         let folder = match copy.to.split_once("://") {
             None => Path::new(&copy.to),
             Some(("file", folder)) => Path::new(folder),
@@ -258,31 +209,34 @@ impl Config {
     /// The REST interface of the reviews' server.
     ///
     /// # Errors
-    /// [`ConfigError::Part`]: its address is none.
-    pub fn reviews(&self) -> Result<Option<Arc<dyn GerritApi>>, ConfigError> {
+    /// [`FileError::Value`]: its address is none.
+    pub fn reviews(&self) -> Result<Option<Arc<dyn GerritApi>>, FileError> {
         let Some(base) = &self.gerrit.rest_url else { return Ok(None) };
         let settings = burrow_gerrit::Settings { base: base.clone(), ..Default::default() };
-        let client = burrow_gerrit::Client::new(settings).map_err(|error| ConfigError::Part { what: "gerrit.rest_url", why: error.to_string() })?;
+        let client = burrow_gerrit::Client::new(settings).map_err(|error| FileError::value("gerrit.rest_url", error))?;
         Ok(Some(Arc::new(Reviews(client))))
     }
 }
 
 /// A token, plain or as `user:token`.
-fn read_token(path: &Path) -> Result<String, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
-    let text = text.trim();
-    Ok(text.split_once(':').map_or(text, |(_, token)| token).to_owned())
+fn read_token(path: &Path) -> Result<String, FileError> {
+    let secret = burrow_site::read_secret(path)?;
+    Ok(secret.split_once(':').map_or(secret.as_str(), |(_, token)| token).to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<Config, FileError> {
+        burrow_site::parse_toml(Path::new("m.toml"), text)
+    }
+
     #[test]
     fn a_wrong_key_is_named_with_its_line_and_what_is_allowed() {
-        let error = Config::parse(Path::new("m.toml"), "listen = \"127.0.0.1:1\"\n[github]\nrepo = [\"a/b\"]\n").unwrap_err().to_string();
+        let error = parse("listen = \"127.0.0.1:1\"\n[github]\nrepo = [\"a/b\"]\n").unwrap_err().to_string();
         assert!(error.starts_with("m.toml:3: ") && error.contains("repo") && error.contains("repos"), "{error}");
-        let error = Config::parse(Path::new("m.toml"), "data = 5\n").unwrap_err().to_string();
+        let error = parse("data = 5\n").unwrap_err().to_string();
         assert!(error.starts_with("m.toml:1: "), "{error}");
     }
 
@@ -292,7 +246,7 @@ mod tests {
         let example = document.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
         // With the lines, too, that stand there as a possibility.
         let all: Vec<&str> = example.lines().map(|line| line.strip_prefix("# ").unwrap_or(line)).collect();
-        let config = Config::parse(Path::new("maintner.toml"), &all.join("\n")).unwrap();
+        let config = parse(&all.join("\n")).unwrap();
         config.check().unwrap();
         assert_eq!((config.github.repos.len(), config.gerrit.projects.len(), config.git.len()), (2, 2, 1));
         assert!(config.copy.is_some() && config.pubsub.is_some() && config.token_file.is_some());

@@ -343,7 +343,7 @@ pub fn form_fields(board: &Board, params: &Params) -> Result<Vec<u8>, Refusal> {
     json(&FormFields { branches, latest_release_branch: latest })
 }
 
-fn json(value: &impl Serialize) -> Result<Vec<u8>, Refusal> {
+pub(crate) fn json(value: &impl Serialize) -> Result<Vec<u8>, Refusal> {
     serde_json::to_vec(value).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 

@@ -3,18 +3,19 @@
 //! Every upload has a row that says what became of it; points, series and that row are one transaction, so a crash loses nothing and doubles nothing, and an upload that
 //! failed is tried again. The rows can be thrown away at any time but for what people said (`finding`).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use burrow_changepoint::Options;
 use burrow_clock::SharedClock;
 use burrow_perfstore::{ChangeKind, Sequence};
 use burrow_store::{Db, Migration, Statement, sql};
+use futures_util::StreamExt as _;
 use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::points::{Key, Point, compute};
+use crate::points::{Key, Placed, Point, compute};
 use crate::series::{Finding, Identity, Series, State};
 use crate::source::{Source, SourceError};
 
@@ -29,8 +30,12 @@ const MIGRATIONS: &[Migration] = &[Migration {
 }];
 /// An upload that fails so often is left alone until it is asked for.
 const ATTEMPTS: i64 = 5;
-/// Uploads after which series are looked at, at the latest.
+/// Changes of the store that are taken at once.
 const BATCH: usize = 200;
+/// Uploads that are computed at the same time, and wait to be written.
+const AHEAD: usize = 4;
+/// Rows of one commit, about: a commit waits for the disk, and a list of rows for memory.
+const ROWS: usize = 5_000;
 
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +85,8 @@ struct Held {
     /// Points of series that were not looked at yet.
     fresh: BTreeMap<String, Fresh>,
     taken: HashMap<String, Taken>,
+    /// Series that have a row, with what is in it.
+    written: HashMap<String, Option<bool>>,
 }
 
 #[derive(Default)]
@@ -88,6 +95,13 @@ struct Fresh {
     higher: Option<bool>,
     points: Vec<Point>,
     gone: BTreeSet<String>,
+}
+
+/// What is computed of an upload.
+struct Computed {
+    upload: String,
+    taken: Taken,
+    placed: Vec<Placed>,
 }
 
 /// All series. Cheap to clone.
@@ -127,7 +141,9 @@ impl Board {
         }
         for row in db.query("SELECT id, body, higher FROM series", ()).await? {
             let key = serde_json::from_str(row.text(1)?).map_err(|error| damaged("series", row.text(0).unwrap_or_default(), error))?;
-            held.fresh.insert(row.text(0)?.to_owned(), Fresh { key: Some(key), higher: row.opt_int(2)?.map(|higher| higher != 0), ..Fresh::default() });
+            let higher = row.opt_int(2)?.map(|higher| higher != 0);
+            held.fresh.insert(row.text(0)?.to_owned(), Fresh { key: Some(key), higher, ..Fresh::default() });
+            held.written.insert(row.text(0)?.to_owned(), higher);
         }
         for row in db.query("SELECT series, body FROM point", ()).await? {
             let point = serde_json::from_str(row.text(1)?).map_err(|error| damaged("point of series", row.text(0).unwrap_or_default(), error))?;
@@ -208,26 +224,22 @@ impl Board {
         let Source::Store(store) = &self.0.source else { return self.rescan().await };
         let _one = self.0.taking.lock().await;
         let mut since: Sequence = self.fact("sequence").await?.and_then(|text| text.parse().ok()).unwrap_or(0);
-        let mut taken = 0;
+        let mut pace = Pace::default();
         loop {
             let changes = store.changes_after(since, BATCH).await.map_err(SourceError::from)?;
             let Some(last) = changes.last().map(|change| change.sequence) else { break };
-            for change in changes {
-                match change.kind {
-                    ChangeKind::Added => self.take(&change.upload).await?,
-                    ChangeKind::Removed => self.forget(&change.upload).await?,
-                }
-                taken += 1;
-            }
+            let removed: HashSet<&str> = changes.iter().filter(|change| change.kind == ChangeKind::Removed).map(|change| change.upload.as_str()).collect();
+            let added = changes.iter().filter(|change| change.kind == ChangeKind::Added && !removed.contains(change.upload.as_str()));
+            // What came and went is not there to be looked at. Names are not used again, so the order of the two does not matter.
+            self.take(added.map(|change| change.upload.clone()).collect()).await?;
+            self.forget(&removed).await?;
             since = last;
             self.0.db.commit(vec![set_fact("sequence", &since.to_string())]).await?;
-            self.settle().await?;
+            if pace.is_time(changes.len()) {
+                self.settle().await?;
+            }
         }
-        if taken == 0 {
-            // Something may have been left over from a stop in between.
-            self.settle().await?;
-        }
-        Ok(())
+        self.settle().await
     }
 
     /// Takes every upload that is not taken yet, oldest first, also those that failed before.
@@ -238,95 +250,152 @@ impl Board {
         let _one = self.0.taking.lock().await;
         let mut listed = self.0.source.uploads(&self.0.config.uploads, &[], usize::MAX >> 33).await?;
         listed.reverse();
-        let mut count = 0;
-        for upload in listed {
-            let known = self.held(|held| held.taken.get(&upload.upload).cloned());
-            if known.is_some_and(|taken| taken.state == "done") {
-                continue;
-            }
-            self.held(|held| held.taken.remove(&upload.upload));
-            self.take(&upload.upload).await?;
-            count += 1;
-            if count % BATCH == 0 {
+        let wanted: Vec<String> = self.held(|held| {
+            let open = |upload: &String| held.taken.get(upload).is_none_or(|taken| taken.state != "done");
+            let wanted: Vec<String> = listed.into_iter().map(|listed| listed.upload).filter(open).collect();
+            wanted.iter().for_each(|upload| drop(held.taken.remove(upload)));
+            wanted
+        });
+        let mut pace = Pace::default();
+        for uploads in wanted.chunks(BATCH) {
+            self.take(uploads.to_vec()).await?;
+            if pace.is_time(uploads.len()) {
                 self.settle().await?;
             }
         }
         self.settle().await
     }
 
-    /// Takes an upload, whatever became of it before.
-    async fn take(&self, name: &str) -> Result<(), BoardError> {
-        let known = self.held(|held| held.taken.get(name).cloned());
-        if known.as_ref().is_some_and(|taken| taken.state == "done" || taken.attempts >= ATTEMPTS) {
-            return Ok(());
+    /// Takes uploads in this order: several are computed at a time, and those that are ready are written together.
+    async fn take(&self, uploads: Vec<String>) -> Result<(), BoardError> {
+        let attempts = |upload: &String| {
+            let known = self.held(|held| held.taken.get(upload).map(|taken| (taken.state == "done", taken.attempts)));
+            known.map_or(Some(0), |(done, attempts)| (!done && attempts < ATTEMPTS).then_some(attempts))
+        };
+        let wanted: Vec<(String, i64)> = uploads.into_iter().filter_map(|upload| Some((attempts(&upload)? + 1, upload))).map(|(n, name)| (name, n)).collect();
+        let mut computed = std::pin::pin!(
+            futures_util::stream::iter(wanted)
+                .map(|(upload, attempt)| {
+                    let board = self.clone();
+                    // A task of its own: reading an answer is work, too.
+                    tokio::spawn(async move { board.compute(upload, attempt).await })
+                })
+                .buffered(AHEAD)
+        );
+        let mut ready: Vec<Computed> = Vec::new();
+        let mut rows = 0;
+        while let Some(one) = computed.next().await {
+            let one = one.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+            rows += one.placed.len() + 1;
+            ready.push(one);
+            if rows >= ROWS {
+                self.write(std::mem::take(&mut ready)).await?;
+                rows = 0;
+            }
         }
-        let now_ms = self.0.clock.now_ms();
-        let attempts = known.map_or(0, |taken| taken.attempts) + 1;
-        let query = format!("{} {}", crate::split::term("upload", name), self.0.config.uploads);
+        self.write(ready).await
+    }
+
+    /// Asks for an upload's results and computes its points.
+    async fn compute(&self, upload: String, attempts: i64) -> Computed {
+        let at_ms = self.0.clock.now_ms();
+        let query = format!("{} {}", crate::split::term("upload", &upload), self.0.config.uploads);
         let found = match self.0.source.search(query.trim()).await {
             Ok(answer) if answer.found.is_empty() => Ok(None),
             Ok(answer) => {
-                let (config, upload) = (Arc::clone(&self.0.config), name.to_owned());
+                let (config, name) = (Arc::clone(&self.0.config), upload.clone());
                 let uploaded = answer.found.first().and_then(|found| crate::source::get(&found.labels, "upload-time")?.parse::<jiff::Timestamp>().ok());
-                let uploaded_ms = uploaded.map_or(now_ms, |at| at.as_millisecond());
-                match tokio::task::spawn_blocking(move || compute(&upload, uploaded_ms, &answer, &config)).await {
+                let uploaded_ms = uploaded.map_or(at_ms, |at| at.as_millisecond());
+                match tokio::task::spawn_blocking(move || compute(&name, uploaded_ms, &answer, &config)).await {
                     Ok(placed) => placed.map(Some).map_err(|error| error.to_string()),
                     Err(error) => Err(error.to_string()),
                 }
             }
             Err(error) => Err(error.to_string()),
         };
-        let (state, detail) = match &found {
-            Ok(Some(_)) => ("done", String::new()),
-            Ok(None) => ("other", String::new()),
-            Err(error) => ("failed", error.clone()),
+        let (state, detail, placed) = match found {
+            Ok(Some(placed)) => ("done", String::new(), placed),
+            Ok(None) => ("other", String::new(), Vec::new()),
+            Err(error) => ("failed", error, Vec::new()),
         };
         if state == "failed" {
-            tracing::warn!(upload = name, error = detail, "An upload could not be taken into the series; it is tried again.");
+            tracing::warn!(upload, error = detail, "An upload could not be taken into the series; it is tried again.");
         }
-        let upsert = "INSERT INTO taken (upload, state, detail, attempts, at_ms) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (upload) DO UPDATE SET \
-                      state = excluded.state, detail = excluded.detail, attempts = excluded.attempts, at_ms = excluded.at_ms";
-        let mut batch = vec![sql("DELETE FROM point WHERE upload = $1", (name,)), sql(upsert, (name, state, detail.as_str(), attempts, now_ms))];
-        let placed = found.ok().flatten().unwrap_or_default();
-        let mut bodies = Vec::with_capacity(placed.len());
-        for one in &placed {
-            let id = one.key.id();
+        Computed { upload, taken: Taken { state: state.to_owned(), detail, attempts, at_ms }, placed }
+    }
+
+    /// Writes what was computed, in one commit.
+    async fn write(&self, computed: Vec<Computed>) -> Result<(), BoardError> {
+        let mut batch = Vec::new();
+        let mut series: HashMap<String, Option<bool>> = HashMap::new();
+        let mut ids = Vec::with_capacity(computed.len());
+        for Computed { upload, taken, placed } in &computed {
+            let name = upload.as_str();
+            let upsert = "INSERT INTO taken (upload, state, detail, attempts, at_ms) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (upload) DO UPDATE SET \
+                          state = excluded.state, detail = excluded.detail, attempts = excluded.attempts, at_ms = excluded.at_ms";
+            batch.push(sql("DELETE FROM point WHERE upload = $1", (name,)));
+            batch.push(sql(upsert, (name, taken.state.as_str(), taken.detail.as_str(), taken.attempts, taken.at_ms)));
             let body = |value: Result<String, serde_json::Error>| {
                 value.map_err(|error| BoardError::Damaged { what: "point of upload", id: name.to_owned(), why: error.to_string() })
             };
-            let series = "INSERT INTO series (id, body, higher) VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET higher = excluded.higher";
-            batch.push(sql(series, (id.as_str(), body(serde_json::to_string(&one.key))?, one.higher.map(i64::from))));
-            let point = "INSERT INTO point (upload, series, body) VALUES ($1, $2, $3) ON CONFLICT (upload, series) DO UPDATE SET body = excluded.body";
-            batch.push(sql(point, (name, id.as_str(), body(serde_json::to_string(&one.point))?)));
-            bodies.push(id);
+            for one in placed {
+                let id = one.key.id();
+                let written = match series.get(&id) {
+                    Some(higher) => Some(*higher),
+                    None => self.held(|held| held.written.get(&id).copied()),
+                };
+                if written != Some(one.higher) {
+                    let upsert = "INSERT INTO series (id, body, higher) VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET higher = excluded.higher";
+                    batch.push(sql(upsert, (id.as_str(), body(serde_json::to_string(&one.key))?, one.higher.map(i64::from))));
+                    series.insert(id.clone(), one.higher);
+                }
+                let point = "INSERT INTO point (upload, series, body) VALUES ($1, $2, $3) ON CONFLICT (upload, series) DO UPDATE SET body = excluded.body";
+                batch.push(sql(point, (name, id.as_str(), body(serde_json::to_string(&one.point))?)));
+                ids.push(id);
+            }
+        }
+        if batch.is_empty() {
+            return Ok(());
         }
         self.0.db.commit(batch).await?;
         self.held(|held| {
-            held.taken.insert(name.to_owned(), Taken { state: state.to_owned(), detail, attempts, at_ms: now_ms });
-            for (id, one) in bodies.into_iter().zip(placed) {
-                let fresh = held.fresh.entry(id).or_default();
-                fresh.points.retain(|point| point.upload != name);
-                fresh.gone.insert(name.to_owned());
-                fresh.higher = one.higher.or(fresh.higher);
-                fresh.key = Some(one.key);
-                fresh.points.push(one.point);
+            held.written.extend(series);
+            let mut ids = ids.into_iter();
+            for Computed { upload, taken, placed } in computed {
+                for (one, id) in placed.into_iter().zip(&mut ids) {
+                    let fresh = held.fresh.entry(id).or_default();
+                    if !fresh.gone.insert(upload.clone()) {
+                        fresh.points.retain(|point| point.upload != upload);
+                    }
+                    fresh.higher = one.higher.or(fresh.higher);
+                    fresh.key = Some(one.key);
+                    fresh.points.push(one.point);
+                }
+                held.taken.insert(upload, taken);
             }
         });
         Ok(())
     }
 
-    /// An upload was removed: so are its points.
-    async fn forget(&self, name: &str) -> Result<(), BoardError> {
-        self.0.db.commit(vec![sql("DELETE FROM point WHERE upload = $1", (name,)), sql("DELETE FROM taken WHERE upload = $1", (name,))]).await?;
+    /// Uploads were removed: so are their points.
+    async fn forget(&self, names: &HashSet<&str>) -> Result<(), BoardError> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let rows = |name: &&str| [sql("DELETE FROM point WHERE upload = $1", (*name,)), sql("DELETE FROM taken WHERE upload = $1", (*name,))];
+        self.0.db.commit(names.iter().flat_map(rows).collect()).await?;
         self.held(|held| {
-            held.taken.remove(name);
-            let with: Vec<String> =
-                held.series.values().filter(|series| series.points.iter().any(|point| point.upload == name)).map(|series| series.id.clone()).collect();
-            for id in with {
-                held.fresh.entry(id).or_default().gone.insert(name.to_owned());
+            for name in names {
+                held.taken.remove(*name);
+            }
+            for series in held.series.values() {
+                let gone: Vec<&str> = series.points.iter().map(|point| point.upload.as_str()).filter(|upload| names.contains(upload)).collect();
+                if !gone.is_empty() {
+                    held.fresh.entry(series.id.clone()).or_default().gone.extend(gone.into_iter().map(str::to_owned));
+                }
             }
             for fresh in held.fresh.values_mut() {
-                fresh.points.retain(|point| point.upload != name);
+                fresh.points.retain(|point| !names.contains(point.upload.as_str()));
             }
         });
         Ok(())
@@ -347,19 +416,38 @@ impl Board {
             self.held(|held| fresh.keys().filter_map(|id| Some((id.clone(), Arc::clone(held.series.get(id)?)))).collect());
         let look = move || {
             let options = Options { false_alarms: config.watch.false_alarms, smallest: config.watch.smallest };
-            let mut done = Vec::new();
-            for (id, fresh) in fresh {
+            let look_at = |(id, fresh): (String, Fresh), known: Vec<Finding>| {
                 let old = before.get(&id);
-                let Some(key) = fresh.key.or_else(|| old.map(|old| old.key.clone())) else { continue };
+                let key = fresh.key.or_else(|| old.map(|old| old.key.clone()))?;
                 let kept = old.into_iter().flat_map(|old| old.points.iter()).filter(|point| !fresh.gone.contains(&point.upload)).cloned();
                 let points: Vec<Point> = kept.chain(fresh.points).collect();
-                let known = known.remove(&id).unwrap_or_default();
                 let higher = fresh.higher.unwrap_or_else(|| old.map_or_else(|| config.higher_is_better(&key.unit), |old| old.higher));
                 let series = Series::new(Identity { id, key, higher }, points, &known, old.map(|old| &**old), &options, now_ms);
                 let changed = series.findings != known;
-                done.push((series, changed));
-            }
-            done
+                Some((series, changed))
+            };
+            let work: Mutex<Vec<_>> = Mutex::new(
+                fresh
+                    .into_iter()
+                    .map(|(id, fresh)| {
+                        let known = known.remove(&id).unwrap_or_default();
+                        ((id, fresh), known)
+                    })
+                    .collect(),
+            );
+            let done = Mutex::new(Vec::new());
+            let hand = || {
+                while let Some((fresh, known)) = { work.lock().unwrap_or_else(PoisonError::into_inner).pop() } {
+                    let looked = look_at(fresh, known);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).extend(looked);
+                }
+            };
+            std::thread::scope(|scope| {
+                let hands = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+                (1..hands).for_each(|_| drop(scope.spawn(hand)));
+                hand();
+            });
+            done.into_inner().unwrap_or_else(PoisonError::into_inner)
         };
         let done = tokio::task::spawn_blocking(look).await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         let mut batch = Vec::new();
@@ -417,6 +505,24 @@ impl Board {
     /// Waits until everything is on disk.
     pub async fn close(&self) {
         self.0.db.close().await;
+    }
+}
+
+/// When series are looked at while uploads are taken: what came since is three times what was there, so that a long history is not looked at over and over.
+#[derive(Default)]
+struct Pace {
+    looked: usize,
+    since: usize,
+}
+
+impl Pace {
+    fn is_time(&mut self, taken: usize) -> bool {
+        self.since += taken;
+        let is_time = self.since >= 3 * self.looked;
+        if is_time {
+            self.looked += std::mem::take(&mut self.since);
+        }
+        is_time
     }
 }
 

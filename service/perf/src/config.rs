@@ -2,8 +2,10 @@
 //! (`docs/perf.md` has the Go project's as an example).
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
+use burrow_site::FileError;
 use serde::Deserialize;
 
 /// The configuration.
@@ -12,6 +14,8 @@ use serde::Deserialize;
 pub struct Config {
     /// Address to listen on.
     pub listen: Option<String>,
+    /// How people reach it, for links in messages: `https://perf.example.org`; a proxy in front may then keep that host name.
+    pub public: Option<String>,
     /// Folder of a perfdata on this machine; of a configuration file, relative to it.
     pub data: Option<PathBuf>,
     /// Address of a perfdata elsewhere, instead of `data`.
@@ -46,6 +50,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             listen: None,
+            public: None,
             data: None,
             perfdata: None,
             computed: None,
@@ -167,105 +172,63 @@ pub struct Watch {
     pub smallest: f64,
     /// Address that gets a JSON document for each new change.
     pub webhook: Option<String>,
+    /// File with the key of its signature. Without one messages are not signed.
+    pub webhook_secret_file: Option<PathBuf>,
     /// A series or an origin without results for so many days is late.
     pub late_days: u32,
 }
 
 impl Default for Watch {
     fn default() -> Watch {
-        Watch { false_alarms: 1e-4, smallest: 0.0, webhook: None, late_days: 7 }
+        Watch { false_alarms: 1e-4, smallest: 0.0, webhook: None, webhook_secret_file: None, late_days: 7 }
     }
-}
-
-/// A configuration that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// It cannot be read.
-    #[error("{path}: {source}")]
-    File {
-        /// Which file.
-        path: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// It is not right.
-    #[error("{path}:{line}: {message}")]
-    Wrong {
-        /// Which file.
-        path: PathBuf,
-        /// Line.
-        line: usize,
-        /// What is wrong and what is allowed.
-        message: String,
-    },
-    /// A value does not mean anything.
-    #[error("{what}: {why}")]
-    Value {
-        /// Which.
-        what: String,
-        /// What is wrong with it.
-        why: String,
-    },
 }
 
 impl Config {
     /// Reads a file. Paths in it are relative to its folder.
     ///
     /// # Errors
-    /// [`ConfigError`], with the line.
-    pub fn load(path: &Path) -> Result<Config, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
-        let mut config = Config::parse(path, &text)?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        for place in [&mut config.data, &mut config.computed, &mut config.token_file].into_iter().flatten() {
+    /// [`FileError`], with the line.
+    pub fn load(path: &Path) -> Result<Config, FileError> {
+        let mut config: Config = burrow_site::read_toml(path)?;
+        let folder = &burrow_site::folder_of(path);
+        for place in [&mut config.data, &mut config.computed, &mut config.token_file, &mut config.watch.webhook_secret_file].into_iter().flatten() {
             *place = folder.join(&*place);
         }
         config.check()?;
         Ok(config)
     }
 
-    /// Reads a text; `path` is named in errors.
-    ///
-    /// # Errors
-    /// [`ConfigError::Wrong`].
-    pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
-        toml::from_str(text).map_err(|error| ConfigError::Wrong {
-            path: path.to_owned(),
-            line: error.span().and_then(|span| text.get(..span.start)).map_or(1, |before| before.matches('\n').count() + 1),
-            message: error.message().to_owned(),
-        })
-    }
-
     /// Looks at what no type checks: filters, queries, patterns.
     ///
     /// # Errors
-    /// [`ConfigError::Value`].
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let value = |what: String, why: String| Err(ConfigError::Value { what, why });
+    /// [`FileError::Value`].
+    pub fn check(&self) -> Result<(), FileError> {
+        let value = |what: &str, why: &dyn Display| Err(FileError::value(what, why));
         if self.data.is_some() && self.perfdata.is_some() {
-            return value("data and perfdata".into(), "results are in one place: give one of them".into());
+            return value("data and perfdata", &"results are in one place: give one of them");
         }
         if !self.uploads.is_empty()
             && let Err(error) = burrow_perfstore::Query::parse(self.uploads.as_bytes())
         {
-            return value("uploads".into(), error.to_string());
+            return value("uploads", &error);
         }
         for (number, comparison) in self.comparisons.iter().enumerate() {
             let what = format!("comparison {}", number + 1);
             if !comparison.column.is_empty() && (comparison.base.is_empty() || comparison.experiment.is_empty()) {
-                return value(what, format!("column {:?} needs both `base` and `experiment`", comparison.column));
+                return value(&what, &format_args!("column {:?} needs both `base` and `experiment`", comparison.column));
             }
             if let Err(error) = crate::points::layout(comparison, &self.labels) {
-                return value(what, error.to_string());
+                return value(&what, &error);
             }
         }
         if let Some(geomean) = &self.geomean
             && let Err(error) = regex::Regex::new(&geomean.pattern)
         {
-            return value("geomean.pattern".into(), error.to_string());
+            return value("geomean.pattern", &error);
         }
         if self.watch.false_alarms.is_nan() || !(1e-9..=0.1).contains(&self.watch.false_alarms) {
-            return value("watch.false_alarms".into(), "must be from 1e-9 to 0.1 per point".into());
+            return value("watch.false_alarms", &"must be from 1e-9 to 0.1 per point");
         }
         Ok(())
     }
@@ -290,7 +253,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_named_with_their_line() {
-        let said = |text: &str| Config::parse(Path::new("perf.toml"), text).and_then(|config| config.check()).unwrap_err().to_string();
+        let said = |text: &str| burrow_site::parse_toml(Path::new("perf.toml"), text).and_then(|config: Config| config.check()).unwrap_err().to_string();
         assert!(said("site = \"x\"\nlabls = 1\n").starts_with("perf.toml:2: unknown field `labls`"));
         assert!(said("[[comparison]]\ncolumn = \"toolchain\"\n").contains("needs both `base` and `experiment`"));
         assert!(said("[[comparison]]\nfilter = \"a:(b\"\n").starts_with("comparison 1: "));

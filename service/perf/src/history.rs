@@ -70,7 +70,19 @@ impl History {
     async fn update_one(&self, folder: &Path, name: &str, url: &str, branches: &[String]) -> Result<(), burrow_git::Error> {
         let safe: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
         let mirror = Mirror::open(&folder.join("git").join(safe), url).await?;
+        if !self.knows(name) {
+            // After a start there is the copy of before; one that was never fetched has nothing to read, and says so after the fetch.
+            let _ = self.read_copy(&mirror, name, branches).await;
+        }
         mirror.fetch(FETCH).await?;
+        self.read_copy(&mirror, name, branches).await
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).keys().any(|(known, _)| known == name)
+    }
+
+    async fn read_copy(&self, mirror: &Mirror, name: &str, branches: &[String]) -> Result<(), burrow_git::Error> {
         let usual = mirror.default_branch().await?;
         for (branch, tip) in mirror.branches().await? {
             let wanted = branches.contains(&branch) || (branches.is_empty() && usual.as_ref() == Some(&branch));

@@ -21,7 +21,7 @@ use crate::board::{Board, BoardError};
 use crate::history::History;
 use crate::params::Params;
 use crate::series::State as FindingState;
-use crate::{compare, group, pages, split, trend};
+use crate::{api_2022, compare, feed, group, pages, split, trend};
 
 /// A form is at most this long.
 const NOTE: usize = 4_000;
@@ -75,11 +75,13 @@ pub fn router(site: Site) -> Router {
         .route("/dashboard.csv", get(dashboard_csv))
         .route("/dashboard/benchmarks.json", get(benchmarks_json))
         .route("/dashboard/data.json", get(data_json))
+        .route("/dashboard/2022/data.json", get(data_json_2022))
         .route("/dashboard/formfields.json", get(form_fields_json))
         .route("/series/{id}", get(series))
         .route("/series/{id}/changes/{commit}", post(say))
         .route("/regressions", get(regressions))
         .route("/regressions.json", get(regressions_json))
+        .route("/regressions.atom", get(regressions_atom))
         .route("/cron/syncinflux", any(rescan))
         .route("/rescan", post(rescan))
         .route("/status.json", get(status))
@@ -96,7 +98,7 @@ async fn around(State(service): State<Service>, request: Request, next: Next) ->
     let forged = guard::forged(request.method(), request.headers());
     let foreign = service.site.only_host.as_deref().is_some_and(|public| !guard::host_is_ours(request.headers(), public));
     let mut answer = if foreign {
-        plain(StatusCode::MISDIRECTED_REQUEST, "this host name is not served here; name it as `public` in the configuration")
+        plain(StatusCode::MISDIRECTED_REQUEST, "this host name is not served here; ask by address, or set `public` in the configuration")
     } else if forged {
         plain(StatusCode::FORBIDDEN, "a page of another site sent this; nothing was done")
     } else {
@@ -288,6 +290,13 @@ async fn data_json(State(service): State<Service>, RawQuery(query): RawQuery, he
     service.kept(format!("/dashboard/data.json?{query}"), &headers, make).await
 }
 
+async fn data_json_2022(State(service): State<Service>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+    let query = query.unwrap_or_default();
+    let params = Params::parse(&query);
+    let make = move |service: &Service| api_2022::data(&service.site.board, &params, service.now_ms()).map(|json| Rendered::new(Kind::Json, json));
+    service.kept(format!("/dashboard/2022/data.json?{query}"), &headers, make).await
+}
+
 async fn form_fields_json(State(service): State<Service>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
     match api::form_fields(&service.site.board, &Params::parse(&query.unwrap_or_default())) {
         Ok(json) => Rendered::new(Kind::Json, json).answer(&headers),
@@ -354,6 +363,17 @@ async fn regressions(State(service): State<Service>, RawQuery(query): RawQuery, 
 
 async fn regressions_json(State(service): State<Service>, headers: HeaderMap) -> Response {
     pages::regressions_json(&service).answer(&headers)
+}
+
+async fn regressions_atom(State(service): State<Service>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+    let query = query.unwrap_or_default();
+    let params = Params::parse(&query);
+    let (address, make) = (format!("/regressions.atom?{query}"), move |service: &Service| Ok(Rendered::new(Kind::Text, feed::feed(service, &params, &query))));
+    let mut answer = service.kept(address, &headers, make).await;
+    if let Some(kind) = answer.headers_mut().get_mut(CONTENT_TYPE) {
+        *kind = HeaderValue::from_static("application/atom+xml; charset=utf-8");
+    }
+    answer
 }
 
 /// Takes everything that is not taken yet (`spec/perf.md` §10: the address is the reference's).

@@ -4,10 +4,12 @@
 //! benchmark, unit, machine and commit - is kept beside them ([`board`]) and can be made again at any time. `spec/perf.md` §7–§12 says what the pages and answers are.
 
 pub mod api;
+pub mod api_2022;
 pub mod board;
 pub mod chart;
 pub mod compare;
 pub mod config;
+mod feed;
 pub mod group;
 pub mod history;
 pub mod http;

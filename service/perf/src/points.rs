@@ -273,7 +273,7 @@ mod tests {
 
     fn go() -> Config {
         let text = "[geomean]\nlabel = \"builder\"\npattern = '^(?:x_(?<repo>[a-z]+)-)?[^-]+-[^-]+-[a-z0-9]+(?:_(?<machine>[^-]+))?-perf_(?<against>.+)$'\nname = \"geomean/{repository}/{against}/{machine}\"\n";
-        Config::parse(std::path::Path::new("x"), text).unwrap()
+        burrow_site::parse_toml(std::path::Path::new("x"), text).unwrap()
     }
 
     #[test]

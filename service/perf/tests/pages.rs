@@ -183,6 +183,80 @@ async fn the_dashboards_json_has_the_references_shapes() {
     world.board.close().await;
 }
 
+/// The bare list of 2022: its parameters, and regressions told in the names, worst first.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_dashboards_json_of_2022_is_still_there() {
+    let slower = (0..40).map(|commit| perf_upload(commit, if commit < 30 { 1.0 } else { 1.05 }));
+    let steady = (0..40).map(|commit| perf_upload(commit, 1.0).replace("BenchmarkA-8", "BenchmarkB-8"));
+    let elsewhere = (0..4).map(|commit| perf_upload(commit, 1.0).replace("goarch: amd64", "goarch: arm64").replace("BenchmarkA-8", "BenchmarkC-8"));
+    let world = world(Config::default(), None, 1_770_000_000 + 41 * 3600, slower.chain(steady).chain(elsewhere)).await;
+    let names = |list: &Value| {
+        list.as_array().unwrap().iter().map(|one| format!("{} {}", one["Name"].as_str().unwrap(), one["Unit"].as_str().unwrap())).collect::<Vec<_>>()
+    };
+    let all = world.json("/dashboard/2022/data.json?benchmark=all").await;
+    assert_eq!(names(&all), ["A-8 sec/op", "A-8 zero", "B-8 sec/op", "B-8 zero"], "of linux/amd64 only, by name and unit");
+    assert_eq!(names(&world.json("/dashboard/2022/data.json?benchmark=all&platform=linux/arm64").await), ["C-8 sec/op", "C-8 zero"]);
+    let one = world.json("/dashboard/2022/data.json?benchmark=A-8").await;
+    assert_eq!(names(&one), ["A-8 sec/op", "A-8 zero"]);
+    assert_eq!(one[0].as_object().unwrap().keys().collect::<Vec<_>>(), ["Name", "Unit", "Values"]);
+    let value = &one[0]["Values"][39];
+    assert_eq!(value.as_object().unwrap().keys().collect::<Vec<_>>(), ["Center", "CommitDate", "CommitHash", "High", "Low"]);
+    assert!(value["CommitHash"] == "c039" && (value["Center"].as_f64().unwrap() - 0.05).abs() < 0.005, "{value}");
+
+    let ranked = names(&world.json("/dashboard/2022/data.json?benchmark=regressions").await);
+    assert!(
+        ranked[0].starts_with("A-8 sec/op 5.") && ranked[0].contains("%point change at c030 on 2026-02-03T") && ranked[0].ends_with(") sec/op"),
+        "{ranked:?}"
+    );
+    assert!(ranked[2].starts_with("B-8 ") && ranked[2].contains("not ranked because "), "{ranked:?}");
+    for (path, status, text) in [
+        ("benchmark=none", 404, "Benchmark not found\n"),
+        ("benchmark=C-8", 404, "Benchmark not found\n"),
+        ("days=0", 400, "day parameter must be a positive integer less than or equal to 366\n"),
+    ] {
+        let answer = world.get(&format!("/dashboard/2022/data.json?{path}")).await;
+        assert_eq!((answer.status.as_u16(), answer.text.as_str()), (status, text), "{path}");
+    }
+    assert_eq!(world.get("/dashboard/2022/data.json?benchmark=all&end=2020-01-01T00:00").await.text, "[]");
+    world.board.close().await;
+}
+
+/// Who follows the feed hears of the regression and of silence, each once under a name that stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_feed_has_changes_and_alarms() {
+    let history: Vec<_> = sample::uploads(7).collect();
+    let last = history.last().unwrap().at_ms / 1000;
+    let commit = history[sample::REGRESSION].commit.clone();
+    let config = Config { site: "bench & co".into(), ..Config::default() };
+    let world = world(config, None, last + 30 * 86_400, history.into_iter().map(|one| one.text)).await;
+    let feed = world.get("/regressions.atom").await;
+    assert_eq!(feed.headers["content-type"], "application/atom+xml; charset=utf-8");
+    assert!(feed.text.starts_with("<?xml") && feed.text.contains("<title>bench &amp; co: changes of benchmarks</title>"), "{}", feed.text);
+    let entries: Vec<&str> = feed.text.split("<entry>").skip(1).collect();
+    assert_eq!(entries.len(), 2, "the regression, and that nothing came for a month: {}", feed.text);
+    let change = entries.iter().find(|entry| entry.contains(sample::REGRESSED)).unwrap();
+    assert!(change.contains("worse by +3.") && change.contains(&format!("#change{commit}\"")) && change.contains("State: open."), "{change}");
+    assert!(entries.iter().any(|entry| entry.contains("<title>No results: ")), "{}", feed.text);
+    let id = |entry: &str| entry.split("<id>").nth(1).unwrap().split("</id>").next().unwrap().to_owned();
+
+    // What somebody says of it changes the text and not the name.
+    let series = change.split("/series/").nth(1).unwrap().split('#').next().unwrap();
+    let body = Body::from("state=acknowledged&note=%3Cknown%3E&assignee=ada");
+    let said = Request::post(format!("/series/{series}/changes/{commit}")).header("content-type", "application/x-www-form-urlencoded").body(body).unwrap();
+    assert_eq!(world.ask(said).await.status, StatusCode::SEE_OTHER);
+    let narrowed = world.get("/regressions.atom?benchmark=Parse").await;
+    let again = narrowed.text.split("<entry>").nth(1).unwrap();
+    assert!(again.contains("State: acknowledged.") && again.contains("&lt;known&gt;") && id(again) == id(change), "{again}");
+    assert_eq!(narrowed.text.matches("<entry>").count(), 1);
+    assert_eq!(world.get("/regressions.atom?benchmark=Render").await.text.matches("<entry>").count(), 0);
+    assert!(world.get("/regressions.atom?benchmark=Render&improvements=true").await.text.contains("better by"));
+    let tag = narrowed.headers["etag"].clone();
+    let request = Request::get("/regressions.atom?benchmark=Parse").header("if-none-match", tag).body(Body::empty()).unwrap();
+    assert_eq!(world.ask(request).await.status, StatusCode::NOT_MODIFIED);
+    assert!(world.get("/regressions").await.text.contains("href=\"/regressions.atom\""));
+    world.board.close().await;
+}
+
 /// The sample history on the pages: readable without script, what was found is named, and what somebody says is kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_regression_is_shown_and_can_be_acknowledged_by_those_who_may() {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use burrow_perfstore::{Limits, Query};
+use burrow_site::FileError;
 use serde::Deserialize;
 
 use crate::auth::{Scope, Token, Tokens};
@@ -98,46 +99,14 @@ impl Keep {
     }
 }
 
-/// A configuration that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// It cannot be read.
-    #[error("{path}: {source}")]
-    File {
-        /// Which file.
-        path: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// It is not right.
-    #[error("{path}:{line}: {message}")]
-    Wrong {
-        /// Which file.
-        path: PathBuf,
-        /// Line.
-        line: usize,
-        /// What is wrong and what is allowed.
-        message: String,
-    },
-    /// A value is not right.
-    #[error("{what}: {why}")]
-    Value {
-        /// Which.
-        what: String,
-        /// Why not.
-        why: String,
-    },
-}
-
 impl Config {
     /// Reads a file. Paths in it are relative to its folder.
     ///
     /// # Errors
-    /// [`ConfigError`], with the line.
-    pub fn load(path: &Path) -> Result<Config, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
-        let mut config = Config::parse(path, &text)?;
-        let folder = path.parent().unwrap_or(Path::new("."));
+    /// [`FileError`], with the line.
+    pub fn load(path: &Path) -> Result<Config, FileError> {
+        let mut config: Config = burrow_site::read_toml(path)?;
+        let folder = &burrow_site::folder_of(path);
         for place in config.data.iter_mut().chain(config.tls.iter_mut().flat_map(|tls| [&mut tls.cert, &mut tls.key])) {
             *place = folder.join(&*place);
         }
@@ -145,22 +114,14 @@ impl Config {
         Ok(config)
     }
 
-    fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
-        toml::from_str(text).map_err(|error| ConfigError::Wrong {
-            path: path.to_owned(),
-            line: error.span().and_then(|span| text.get(..span.start)).map_or(1, |before| before.matches('\n').count() + 1),
-            message: error.message().to_owned(),
-        })
-    }
-
     /// Looks at values that no type checks.
     ///
     /// # Errors
-    /// [`ConfigError::Value`].
-    pub fn check(&self) -> Result<(), ConfigError> {
+    /// [`FileError::Value`].
+    pub fn check(&self) -> Result<(), FileError> {
         self.tokens()?;
         for rule in &self.keep {
-            Query::parse(rule.query.as_bytes()).map_err(|error| ConfigError::Value { what: format!("keep.query {:?}", rule.query), why: error.to_string() })?;
+            Query::parse(rule.query.as_bytes()).map_err(|error| FileError::value(format_args!("keep.query {:?}", rule.query), error))?;
         }
         Ok(())
     }
@@ -168,16 +129,16 @@ impl Config {
     /// Who may do what.
     ///
     /// # Errors
-    /// [`ConfigError::Value`]: a digest is none.
-    pub fn tokens(&self) -> Result<Tokens, ConfigError> {
+    /// [`FileError::Value`]: a digest is none.
+    pub fn tokens(&self) -> Result<Tokens, FileError> {
         let token = |config: &TokenConfig| {
-            let digest = digest(&config.sha256).ok_or_else(|| ConfigError::Value {
-                what: format!("the token of {:?}", config.name),
-                why: "sha256 must be 64 hex digits; `printf %s TOKEN | sha256sum` prints them".to_owned(),
+            let digest = digest(&config.sha256).ok_or_else(|| {
+                let why = "sha256 must be 64 hex digits; `printf %s TOKEN | sha256sum` prints them";
+                FileError::value(format_args!("the token of {:?}", config.name), why)
             })?;
             Ok(Token { name: config.name.clone(), digest, scopes: config.scopes.clone(), require_commit: config.require_commit })
         };
-        Ok(Tokens { tokens: self.token.iter().map(token).collect::<Result<_, ConfigError>>()?, private: self.private })
+        Ok(Tokens { tokens: self.token.iter().map(token).collect::<Result<_, FileError>>()?, private: self.private })
     }
 
     /// What uploads may be.
@@ -208,13 +169,17 @@ fn digest(hex: &str) -> Option<[u8; 32]> {
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<Config, FileError> {
+        burrow_site::parse_toml(Path::new("p.toml"), text)
+    }
+
     #[test]
     fn a_wrong_key_is_named_with_its_line_and_what_is_allowed() {
-        let error = Config::parse(Path::new("p.toml"), "listen = \"127.0.0.1:1\"\n[limits]\nfile = 3\n").unwrap_err().to_string();
+        let error = parse("listen = \"127.0.0.1:1\"\n[limits]\nfile = 3\n").unwrap_err().to_string();
         assert!(error.starts_with("p.toml:3: ") && error.contains("file") && error.contains("files"), "{error}");
-        let config = Config::parse(Path::new("p.toml"), "[[token]]\nname = \"ci\"\nsha256 = \"zz\"\nscopes = [\"upload\"]\n").unwrap();
+        let config = parse("[[token]]\nname = \"ci\"\nsha256 = \"zz\"\nscopes = [\"upload\"]\n").unwrap();
         assert!(config.check().unwrap_err().to_string().contains("64 hex digits"));
-        let config = Config::parse(Path::new("p.toml"), "[[keep]]\nquery = \"bogus\"\ndays = 3\n").unwrap();
+        let config = parse("[[keep]]\nquery = \"bogus\"\ndays = 3\n").unwrap();
         assert!(config.check().unwrap_err().to_string().contains("missing operator"));
     }
 
@@ -222,7 +187,7 @@ mod tests {
     fn the_example_in_the_documentation_is_right() {
         let page = include_str!("../../../docs/perfdata.md");
         let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a TOML example");
-        let config = Config::parse(Path::new("docs/perfdata.md"), example).unwrap();
+        let config = parse(example).unwrap();
         config.check().unwrap();
         assert!(!config.token.is_empty() && !config.keep.is_empty() && config.view_url_base.is_some());
     }

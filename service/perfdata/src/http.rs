@@ -153,52 +153,30 @@ async fn params(request: Request) -> Result<(Params, HeaderMap), Response> {
     Ok((Params::parse(&body).ok_or_else(bad)?.before(address), parts.headers))
 }
 
-fn either(result: Result<Response, Response>) -> Response {
-    result.unwrap_or_else(|answer| answer)
+/// Answers somebody who may read.
+async fn read(service: &Service, request: Request, answer: impl AsyncFnOnce(Params, HeaderMap) -> Result<Response, Response>) -> Response {
+    let answer = async {
+        service.allow(request.headers(), Scope::Read)?;
+        let (params, headers) = params(request).await?;
+        answer(params, headers).await
+    };
+    answer.await.unwrap_or_else(|refusal| refusal)
 }
 
 async fn search_route(State(service): State<Service>, request: Request) -> Response {
-    either(
-        async {
-            service.allow(request.headers(), Scope::Read)?;
-            let (params, headers) = params(request).await?;
-            answers::search(&service.site.store, &params, &headers).await
-        }
-        .await,
-    )
+    read(&service, request, async |params, headers| answers::search(&service.site.store, &params, &headers).await).await
 }
 
 async fn uploads_route(State(service): State<Service>, request: Request) -> Response {
-    either(
-        async {
-            service.allow(request.headers(), Scope::Read)?;
-            let (params, headers) = params(request).await?;
-            answers::uploads(&service.site.store, &params, &headers).await
-        }
-        .await,
-    )
+    read(&service, request, async |params, headers| answers::uploads(&service.site.store, &params, &headers).await).await
 }
 
 async fn series_route(State(service): State<Service>, request: Request) -> Response {
-    either(
-        async {
-            service.allow(request.headers(), Scope::Read)?;
-            let (params, headers) = params(request).await?;
-            answers::series(&service.site.store, &params, &headers).await
-        }
-        .await,
-    )
+    read(&service, request, async |params, headers| answers::series(&service.site.store, &params, &headers).await).await
 }
 
 async fn changes_route(State(service): State<Service>, request: Request) -> Response {
-    either(
-        async {
-            service.allow(request.headers(), Scope::Read)?;
-            let (params, _) = params(request).await?;
-            answers::changes(&service.site.store, &params).await
-        }
-        .await,
-    )
+    read(&service, request, async |params, _| answers::changes(&service.site.store, &params).await).await
 }
 
 /// `/upload`.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use burrow_certificates::config::{Files, Tls};
 use burrow_events::{Retention, Topics};
+use burrow_site::FileError;
 use serde::Deserialize;
 
 use crate::network::Network;
@@ -305,59 +306,23 @@ impl Source {
     }
 }
 
-/// A configuration that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// A file cannot be read.
-    #[error("{}: {source}", path.display())]
-    File {
-        /// Which file.
-        path: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// It is not right.
-    #[error("{}:{line}: {message}", path.display())]
-    Wrong {
-        /// Which file.
-        path: PathBuf,
-        /// Line.
-        line: usize,
-        /// What is wrong and what is allowed.
-        message: String,
-    },
-    /// A source or reader makes no sense.
-    #[error("{what}: {why}")]
-    Part {
-        /// Which.
-        what: String,
-        /// Why, and what to do.
-        why: String,
-    },
-}
-
 impl Config {
     /// Reads a file. Paths in it are relative to its folder.
     ///
     /// # Errors
-    /// [`ConfigError`], with the line where there is one.
-    pub fn load(path: &Path) -> Result<Config, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
-        let mut config = Config::parse(path, &text)?;
-        config.make_relative_to(path.parent().unwrap_or(Path::new(".")));
+    /// [`FileError`], with the line where there is one.
+    pub fn load(path: &Path) -> Result<Config, FileError> {
+        let mut config = Config::parse(path, &burrow_site::read_text(path)?)?;
+        config.make_relative_to(&burrow_site::folder_of(path));
         Ok(config)
     }
 
     /// Reads a configuration; `path` is for messages.
     ///
     /// # Errors
-    /// [`ConfigError`].
-    pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
-        let mut config: Config = toml::from_str(text).map_err(|error| ConfigError::Wrong {
-            path: path.to_owned(),
-            line: error.span().and_then(|span| text.get(..span.start)).map_or(1, |before| before.matches('\n').count() + 1),
-            message: error.message().to_owned(),
-        })?;
+    /// [`FileError`].
+    pub fn parse(path: &Path, text: &str) -> Result<Config, FileError> {
+        let mut config: Config = burrow_site::parse_toml(path, text)?;
         config.complete();
         config.check()?;
         Ok(config)
@@ -413,13 +378,13 @@ impl Config {
     /// Looks at what no type checks.
     ///
     /// # Errors
-    /// [`ConfigError::Part`].
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let part = |what: String, why: String| Err(ConfigError::Part { what, why });
+    /// [`FileError::Value`].
+    pub fn check(&self) -> Result<(), FileError> {
+        let part = |what: String, why: String| Err(FileError::Value { what, why });
         for reader in &self.reader {
-            Topics::parse(&reader.topics).map_err(|error| ConfigError::Part { what: format!("reader {:?}", reader.name), why: error.to_string() })?;
+            Topics::parse(&reader.topics).map_err(|error| FileError::value(format_args!("reader {:?}", reader.name), error))?;
         }
-        Topics::parse(&self.public_topics).map_err(|error| ConfigError::Part { what: "public_topics".into(), why: error.to_string() })?;
+        Topics::parse(&self.public_topics).map_err(|error| FileError::value("public_topics", error))?;
         let mut names = std::collections::BTreeSet::new();
         let mut paths = std::collections::BTreeSet::new();
         for source in &self.source {
@@ -450,8 +415,7 @@ impl Config {
             if matches!(source, Source::Generic(_)) && hook.topic.is_empty() {
                 return part(what, "it needs a `topic`, for example [\"git:git.example.org/team/app\"]".into());
             }
-            Topics::parse(hook.topic.iter().chain(hook.repo_secrets.keys()))
-                .map_err(|error| ConfigError::Part { what: what.clone(), why: error.to_string() })?;
+            Topics::parse(hook.topic.iter().chain(hook.repo_secrets.keys())).map_err(|error| FileError::value(&what, error))?;
         }
         Ok(())
     }

@@ -98,6 +98,8 @@ impl Site {
 
 /// `ok`, and below it what is wrong but mends itself or is somebody else's to mend. 503 only when events cannot be kept.
 async fn health(State(site): State<Site>) -> Response {
+    // What is said to fail may get no events any more whose success would take that back.
+    site.out.hub.log.probe().await;
     let status = site.status();
     if status.trouble.is_empty() {
         return (StatusCode::OK, "ok").into_response();

@@ -353,6 +353,7 @@ async fn listen_for_silence(hub: Hub, memory: Memory, reload: Reload, turned: mp
             () = tokio::time::sleep(TICK) => {}
             () = shutdown.cancelled() => return Ok(()),
         }
+        hub.log.probe().await;
         let now = hub.clock.monotonic_ms();
         for turn in hub.pass(now.saturating_sub(last)) {
             let (name, quiet_ms) = (&turn.source.name, turn.source.silence().quiet_ms);

@@ -7,6 +7,8 @@
 //! A test that cannot run here calls [`skip()`]: it is then named at the end of `cargo xtask test`, and under `CI=true` that is a failure.
 
 pub mod burrow;
+#[cfg(target_os = "linux")]
+pub mod disk;
 pub mod git;
 pub mod http;
 pub mod postgres;
@@ -14,6 +16,8 @@ pub mod process;
 pub mod skip;
 
 pub use burrow::Burrow;
+#[cfg(target_os = "linux")]
+pub use disk::SmallDisk;
 pub use process::Process;
 pub use skip::skip;
 

@@ -78,6 +78,8 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Found, OpenError> {
         Err(std::fs::TryLockError::WouldBlock) => return Err(OpenError::InUse { path: dir.to_owned() }),
         Err(std::fs::TryLockError::Error(source)) => return Err(OpenError::File { path, source }),
     }
+    // What a crash left of a try.
+    let _ = std::fs::remove_file(dir.join(super::writer::PROBE));
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(file(dir))? {
         let entry = entry.map_err(file(dir))?;

@@ -216,7 +216,7 @@ impl Log {
     pub async fn append(&self, draft: Draft) -> Result<Appended, AppendError> {
         let (done, wait) = oneshot::channel();
         match &mut *self.0.backend() {
-            Backend::Disk { jobs, .. } => jobs.send(Job { draft, done }).map_err(|_| AppendError::Closed)?,
+            Backend::Disk { jobs, .. } => jobs.send(Job::Append { draft: Box::new(draft), done }).map_err(|_| AppendError::Closed)?,
             Backend::Memory(sequencer) => return sequencer.append_to_memory(draft),
             Backend::Closed => return Err(AppendError::Closed),
         }
@@ -284,6 +284,18 @@ impl Log {
     /// Why the last append failed, watched; `None` after one that did not.
     pub fn trouble(&self) -> watch::Receiver<Option<AppendError>> {
         self.0.shared.trouble.subscribe()
+    }
+
+    /// After a failed append, tries whether another would fail too, and lets [`Log::trouble`] say so. Does nothing when there is no trouble. Whoever sends
+    /// events may have turned away from a log that is said to fail: without this it would be said to fail for ever.
+    pub async fn probe(&self) {
+        let (done, wait) = oneshot::channel();
+        match &*self.0.backend() {
+            Backend::Disk { jobs, .. } => drop(jobs.send(Job::Probe { done })),
+            Backend::Memory(_) | Backend::Closed => return,
+        }
+        // A log that was closed meanwhile has dropped the sender.
+        let _ = wait.await;
     }
 
     /// Writes what was submitted before, then gives up the folder. What is kept can be read afterwards; those who wait are told.

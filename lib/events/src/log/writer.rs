@@ -17,17 +17,29 @@ use super::{AppendError, Appended, MAX_EVENT, Options, Position, Stored, record}
 use crate::time::from_ms;
 use crate::{Draft, Event};
 
+/// Written to find out whether the disk takes bytes again.
+pub(super) const PROBE: &str = "events.probe";
+
 /// Drafts that share a write, at most.
 const BATCH: usize = 4096;
 
-pub(super) struct Job {
-    pub(super) draft: Draft,
-    pub(super) done: oneshot::Sender<Result<Appended, AppendError>>,
+pub(super) enum Job {
+    Append {
+        draft: Box<Draft>,
+        done: oneshot::Sender<Result<Appended, AppendError>>,
+    },
+    /// After a failure: find out whether it would still fail.
+    Probe {
+        done: oneshot::Sender<()>,
+    },
 }
 
 impl std::fmt::Debug for Job {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Job").field("draft", &self.draft).finish_non_exhaustive()
+        match self {
+            Job::Append { draft, .. } => f.debug_struct("Append").field("draft", draft).finish_non_exhaustive(),
+            Job::Probe { .. } => f.write_str("Probe"),
+        }
     }
 }
 
@@ -190,8 +202,16 @@ impl Writer {
         let mut bytes = Vec::new();
         let mut fresh: Vec<Fresh> = Vec::new();
         let mut repeated = Vec::new();
-        for Job { draft, done } in jobs {
-            match self.sequencer.event(draft) {
+        let mut probes = Vec::new();
+        for job in jobs {
+            let (draft, done) = match job {
+                Job::Append { draft, done } => (draft, done),
+                Job::Probe { done } => {
+                    probes.push(done);
+                    continue;
+                }
+            };
+            match self.sequencer.event(*draft) {
                 Ok((stored, delivery)) => {
                     record::write(&mut bytes, crate::json::record(&stored.event, delivery.as_deref()).as_bytes());
                     fresh.push(Fresh { stored, delivery, done });
@@ -231,6 +251,30 @@ impl Writer {
                 }
             }
         }
+        if !probes.is_empty() {
+            self.probe();
+        }
+        for done in probes {
+            let _ = done.send(());
+        }
+    }
+
+    /// After a failure, writes as much as the largest event has, and takes it away again. What it shows is the trouble from now on.
+    fn probe(&self) {
+        let trouble = &self.sequencer.shared.trouble;
+        if trouble.borrow().is_none() {
+            return;
+        }
+        let path = self.dir.join(PROBE);
+        let written = File::create(&path).and_then(|mut file| file.write_all(&vec![b'.'; MAX_EVENT]).and_then(|()| file.sync_all()));
+        let _ = std::fs::remove_file(&path);
+        match written {
+            Ok(()) => {
+                tracing::info!(path = %self.dir.display(), "The event log can be written again.");
+                trouble.send_replace(None);
+            }
+            Err(source) => drop(trouble.send_replace(Some(AppendError::Write { path, source: Arc::new(source) }))),
+        }
     }
 
     /// Appends to the last segment and waits for the disk. After a failure the segment is given up: what of the batch is on disk is unknown, and a new segment
@@ -255,6 +299,10 @@ impl Writer {
                 let _ = file.set_len(segment.bytes);
                 let path = segment.path.clone();
                 self.file = None;
+                if path == folder::segment_path(&self.dir, before) && std::fs::remove_file(&path).is_ok() {
+                    // It was begun for this batch and holds nothing else. Kept, each try would take a little more of a disk that has little.
+                    self.segments.pop();
+                }
                 Err(AppendError::Write { path, source: Arc::new(source) })
             }
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
@@ -90,6 +90,8 @@ pub(crate) struct Table {
     /// Runs in place of a fetch.
     pub(crate) fetch: Mutex<Option<Fetch>>,
     pub(crate) wanted: AtomicUsize,
+    /// Upstream does not answer.
+    pub(crate) cannot_tell: AtomicBool,
 }
 
 impl Repositories for Table {
@@ -106,7 +108,8 @@ impl Repositories for Table {
         if let Some(fetch) = &*self.fetch.lock().unwrap() {
             fetch(name, rev);
         }
-        Box::pin(std::future::ready(Ok(())))
+        let told = if self.cannot_tell.load(Ordering::SeqCst) { Err("the upstream is away".to_owned()) } else { Ok(()) };
+        Box::pin(std::future::ready(told))
     }
 
     fn rights(&self, _: &str, token: &str) -> Rights {

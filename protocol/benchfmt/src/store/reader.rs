@@ -1,8 +1,7 @@
 //! The loose reader.
 
-use memchr::memchr;
-
 use super::labels::Labels;
+use crate::lines::{Line, Lines};
 use crate::record::Limits;
 use crate::text::{config_line, field, split};
 
@@ -68,8 +67,7 @@ pub struct Reader {
     labels: Labels,
     generation: u64,
     permanent: Permanent,
-    carry: Vec<u8>,
-    skipping: bool,
+    lines: Lines,
     number: u64,
 }
 
@@ -84,7 +82,7 @@ impl Reader {
     #[must_use]
     pub fn with_limits(permanent: Labels, limits: Limits) -> Reader {
         let labels = permanent.clone();
-        Reader { limits, labels, generation: 0, permanent: Permanent::Given(permanent), carry: Vec::new(), skipping: false, number: 0 }
+        Reader { limits, labels, generation: 0, permanent: Permanent::Given(permanent), lines: Lines::default(), number: 0 }
     }
 
     /// A reader of a stored object, which begins with its permanent labels and an empty line. They stay permanent for the whole file; in the reference, only
@@ -101,45 +99,26 @@ impl Reader {
     }
 
     /// Reads the next piece.
-    pub fn push(&mut self, mut piece: &[u8], sink: &mut dyn FnMut(Record<'_>)) {
-        while let Some(end) = memchr(b'\n', piece) {
-            let (Some(line), Some(rest)) = (piece.get(..end), piece.get(end + 1..)) else { return };
-            piece = rest;
-            if self.skipping || self.carry.len() + line.len() > self.limits.line {
-                self.skip(sink);
-            } else if self.carry.is_empty() {
-                self.line(line, sink);
-            } else {
-                let mut whole = std::mem::take(&mut self.carry);
-                whole.extend_from_slice(line);
-                self.line(&whole, sink);
-                whole.clear();
-                self.carry = whole;
-            }
-        }
-        if self.skipping || self.carry.len() + piece.len() > self.limits.line {
-            self.skipping = true;
-            self.carry.clear();
-        } else {
-            self.carry.extend_from_slice(piece);
-        }
+    pub fn push(&mut self, piece: &[u8], sink: &mut dyn FnMut(Record<'_>)) {
+        let mut lines = std::mem::take(&mut self.lines);
+        lines.push(piece, self.limits.line, |line| self.feed(line, sink));
+        self.lines = lines;
     }
 
     /// Reads what is left, a line without its end.
     pub fn finish(&mut self, sink: &mut dyn FnMut(Record<'_>)) {
-        if self.skipping {
-            self.skip(sink);
-        } else if !self.carry.is_empty() {
-            let whole = std::mem::take(&mut self.carry);
-            self.line(&whole, sink);
+        std::mem::take(&mut self.lines).finish(|line| self.feed(line, sink));
+    }
+
+    fn feed(&mut self, line: Line<'_>, sink: &mut dyn FnMut(Record<'_>)) {
+        match line {
+            Line::Whole(line) => self.line(line, sink),
+            Line::TooLong => self.skip(sink),
         }
-        self.carry.clear();
     }
 
     #[cold]
     fn skip(&mut self, sink: &mut dyn FnMut(Record<'_>)) {
-        self.skipping = false;
-        self.carry.clear();
         self.number += 1;
         self.header_ends(b"x");
         sink(Record::LongLine { number: self.number });

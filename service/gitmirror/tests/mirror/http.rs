@@ -12,12 +12,17 @@ use tower::ServiceExt as _;
 use crate::scene::{REPO, Scene, quiet, until};
 
 fn app(scene: &Scene, mirror: &Mirror, access: Access) -> axum::Router {
+    router_of(mirror, &scene.path("archives"), access, scene)
+}
+
+/// Everything that it answers, with the archives in this folder.
+pub(crate) fn router_of(mirror: &Mirror, archives: &std::path::Path, access: Access, scene: &Scene) -> axum::Router {
     let served = Arc::new(Served::new(mirror.clone(), access.clone()));
-    let server = burrow_gitserve::Server::new(served, &scene.path("archives"), scene.deps().clock, Default::default()).unwrap();
+    let server = burrow_gitserve::Server::new(served, archives, scene.deps().clock, Default::default()).unwrap();
     router(mirror.clone(), access, &server)
 }
 
-async fn get(app: &axum::Router, path: &str) -> (StatusCode, String) {
+pub(crate) async fn get(app: &axum::Router, path: &str) -> (StatusCode, String) {
     text(app.clone().oneshot(Request::get(path).header("host", "localhost").body(Body::empty()).unwrap()).await.unwrap()).await
 }
 

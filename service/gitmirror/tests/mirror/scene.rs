@@ -131,6 +131,15 @@ pub(crate) async fn until<T>(mirror: &Mirror, what: &str, mut look: impl FnMut(&
     }
 }
 
+/// Waits for what is told by nobody.
+pub(crate) async fn eventually(what: &str, mut look: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !look() {
+        assert!(start.elapsed() < testkit_harness::HANG, "waiting for {what}");
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Wakes the repository and waits until a look at it, and the pushes that follow, are over.
 pub(crate) async fn round(mirror: &Mirror) {
     let seen = |status: &Status| {

@@ -3,7 +3,7 @@
 mod changes;
 mod charts;
 
-pub(crate) use changes::{regressions, regressions_json};
+pub(crate) use changes::{Late, late, regressions, regressions_json};
 pub(crate) use charts::{dashboard, dashboard_csv, series, series_csv, series_json};
 
 use std::fmt::Write as _;

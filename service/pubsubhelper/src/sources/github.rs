@@ -1,31 +1,8 @@
 //! GitHub's webhooks (`spec/pubsubhelper.md` §4).
 
-use burrow_events::{Change, Draft, Github, Push};
-use serde::Deserialize;
+use burrow_events::{Change, Draft, Github};
 
-use super::{Envelope, Malformed, Numbered, Verdict, addresses, full_reference, git_topics, owner_and_name};
-
-#[derive(Debug, Deserialize)]
-struct Payload {
-    action: Option<String>,
-    repository: Option<Repository>,
-    issue: Option<Numbered>,
-    pull_request: Option<Numbered>,
-    #[serde(rename = "ref")]
-    reference: Option<String>,
-    ref_type: Option<String>,
-    before: Option<String>,
-    after: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Repository {
-    full_name: String,
-    clone_url: Option<String>,
-    ssh_url: Option<String>,
-    git_url: Option<String>,
-}
+use super::{Envelope, Malformed, Numbered, Payload, Verdict, addresses, owner_and_name};
 
 /// Reads a delivery. What the reference publishes is published in the same words; pushes and the coming and going of branches besides.
 ///
@@ -34,7 +11,7 @@ struct Repository {
 pub fn read(envelope: &Envelope<'_>, body: &[u8]) -> Result<Verdict, Malformed> {
     let payload: Payload = envelope.read("GitHub", body)?;
     let kind = envelope.event.unwrap_or_default();
-    let Some(repository) = payload.repository else { return Ok(Verdict::Ignored(format!("{} has no repository", named(kind)))) };
+    let Some(repository) = &payload.repository else { return Ok(Verdict::Ignored(format!("{} has no repository", named(kind)))) };
     let (owner, name) = owner_and_name(&repository.full_name)?;
     envelope.may_speak_for(&repository.full_name)?;
     let topic = format!("github:{}", repository.full_name);
@@ -51,7 +28,7 @@ pub fn read(envelope: &Envelope<'_>, body: &[u8]) -> Result<Verdict, Malformed> 
         let change = Change {
             forge: "github".into(),
             kind: kind.to_owned(),
-            action: payload.action.unwrap_or_default(),
+            action: payload.action.clone().unwrap_or_default(),
             repository: repository.full_name.clone(),
             number: about.map_or(0, |about| about.number),
             url: about.and_then(|about| about.html_url.clone()).unwrap_or_default(),
@@ -64,18 +41,9 @@ pub fn read(envelope: &Envelope<'_>, body: &[u8]) -> Result<Verdict, Malformed> 
         "" => payload.before.is_some() && payload.after.is_some(),
         _ => false,
     };
-    let Some(reference) = payload.reference.filter(|_| moved) else { return Ok(Verdict::Ignored(format!("nobody waits for {}", named(kind)))) };
     let urls = addresses([&repository.clone_url, &repository.ssh_url, &repository.git_url]);
-    let mut topics = vec![topic];
-    topics.extend(git_topics(&urls));
-    let push = Push {
-        repository: repository.full_name.clone(),
-        urls,
-        reference: full_reference(payload.ref_type.as_deref(), &reference),
-        old: payload.before.unwrap_or_default(),
-        new: payload.after.unwrap_or_default(),
-    };
-    Ok(Verdict::Events(vec![Draft { topics, push: Some(push), ..envelope.draft() }]))
+    let push = if moved { payload.push(&repository.full_name, urls) } else { None };
+    Ok(envelope.pushed(push, vec![topic], || format!("nobody waits for {}", named(kind))))
 }
 
 fn named(kind: &str) -> String {

@@ -6,7 +6,7 @@ pub mod gitea;
 pub mod github;
 pub mod gitlab;
 
-use burrow_events::{Draft, place_of};
+use burrow_events::{Draft, Push, place_of};
 use serde::Deserialize;
 
 use crate::secrets::Speaks;
@@ -72,7 +72,14 @@ impl Envelope<'_> {
         Draft { source: self.source.to_owned(), delivery: self.delivery.map(|name| name.chars().take(200).collect()), ..Draft::default() }
     }
 
-    /// The same as several events of one delivery.
+    /// One event, if a reference moved.
+    fn pushed(&self, push: Option<Push>, mut topics: Vec<String>, otherwise: impl FnOnce() -> String) -> Verdict {
+        let Some(push) = push else { return Verdict::Ignored(otherwise()) };
+        topics.extend(git_topics(&push.urls));
+        Verdict::Events(vec![Draft { topics, push: Some(push), ..self.draft() }])
+    }
+
+    /// Several events of one delivery.
     fn drafts(&self, drafts: impl IntoIterator<Item = Draft>) -> Verdict {
         let numbered = drafts.into_iter().enumerate().map(|(index, draft)| {
             let delivery =
@@ -98,6 +105,44 @@ impl Envelope<'_> {
 
     fn may_speak_for(&self, repository: &str) -> Result<(), Malformed> {
         if self.speaks.may(repository) { Ok(()) } else { Err(Malformed::NotYours { repository: repository.to_owned() }) }
+    }
+}
+
+/// What GitHub, Gitea and Forgejo write alike.
+#[derive(Debug, Deserialize)]
+struct Payload {
+    action: Option<String>,
+    repository: Option<Repository>,
+    number: Option<u64>,
+    issue: Option<Numbered>,
+    pull_request: Option<Numbered>,
+    #[serde(rename = "ref")]
+    reference: Option<String>,
+    ref_type: Option<String>,
+    before: Option<String>,
+    after: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Repository {
+    full_name: String,
+    html_url: Option<String>,
+    clone_url: Option<String>,
+    ssh_url: Option<String>,
+    git_url: Option<String>,
+}
+
+impl Payload {
+    /// The move of the reference that it names, if it names one.
+    fn push(&self, repository: &str, urls: Vec<String>) -> Option<Push> {
+        Some(Push {
+            repository: repository.to_owned(),
+            urls,
+            reference: full_reference(self.ref_type.as_deref(), self.reference.as_deref()?),
+            old: self.before.clone().unwrap_or_default(),
+            new: self.after.clone().unwrap_or_default(),
+        })
     }
 }
 

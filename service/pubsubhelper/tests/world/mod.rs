@@ -71,6 +71,14 @@ impl World {
         World::start_in(dir, config, files).await
     }
 
+    /// With its data on another disk.
+    #[cfg(unix)]
+    pub(crate) async fn start_on(config: &str, disk: &Path) -> World {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(disk, dir.path().join("data")).unwrap();
+        World::start_in(dir, config, &[("k", "k\n")]).await
+    }
+
     async fn start_in(dir: tempfile::TempDir, config: &str, files: &[(&str, &str)]) -> World {
         for (name, text) in files {
             std::fs::write(dir.path().join(name), text).unwrap();
