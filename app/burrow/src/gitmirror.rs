@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::read_secret;
 use crate::failure::Failure;
-use crate::serve::{Interrupts, bind};
+use crate::serve::{Interrupts, bind, prompt};
 use crate::tls::{self, TlsArgs};
 
 #[derive(Debug, Args)]
@@ -204,7 +204,7 @@ async fn serve(args: GitmirrorArgs) -> Result<ExitCode, Failure> {
     eprintln!("Mirroring {count} repositories and discoveries of {}; state is in {}.", path.display(), data.display());
     eprintln!("Open {scheme}://{address}/status in a browser. Ctrl-C stops.");
     let server = match acceptor {
-        None => tokio::spawn(async move { axum::serve(listener, app).await }),
+        None => tokio::spawn(async move { axum::serve(prompt(listener), app).await }),
         Some(acceptor) => {
             let listener = tls::Listener::new(listener, acceptor).map_err(Failure::infrastructure)?;
             tokio::spawn(async move { axum::serve(listener, app).await })

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use axum::serve::ListenerExt as _;
 use burrow_clock::{SharedClock, SystemClock};
 use burrow_maintnerd::config::Config;
 use burrow_maintnerd::http::Readers;
@@ -19,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::read_secret;
 use crate::failure::Failure;
-use crate::serve::{Interrupts, bind};
+use crate::serve::{Interrupts, bind, prompt};
 use crate::tls::{self, TlsArgs};
 
 #[derive(Debug, Args)]
@@ -154,11 +153,7 @@ pub(crate) async fn run(args: MaintnerdArgs) -> Result<ExitCode, Failure> {
     let scheme = if acceptor.is_some() { "https" } else { "http" };
     eprintln!("The log is at {scheme}://{address}/logs; status at {scheme}://{address}/. Ctrl-C stops.");
     let server = match acceptor {
-        None => {
-            // As in `tls`: gRPC's answers would wait for more bytes otherwise.
-            let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-            tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(ended).await })
-        }
+        None => tokio::spawn(async move { axum::serve(prompt(listener), router).with_graceful_shutdown(ended).await }),
         Some(acceptor) => {
             let listener = tls::Listener::new(listener, acceptor).map_err(Failure::infrastructure)?;
             tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(ended).await })

@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 
 use crate::failure::Failure;
+use crate::serve::prompt;
 
 /// The mirror, and whom it tells of news.
 pub(crate) struct InProcess {
@@ -41,7 +42,7 @@ impl InProcess {
         let server =
             burrow_gitserve::Server::new(served, &data.join("archives"), SystemClock::shared(), Default::default()).map_err(Failure::infrastructure)?;
         let app = router(self.mirror.clone(), access, &server);
-        tokio::spawn(async move { axum::serve(listener, app).await });
+        tokio::spawn(async move { axum::serve(prompt(listener), app).await });
         Ok(address)
     }
 

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::read_secret;
 use crate::failure::Failure;
-use crate::serve::{Interrupts, bind};
+use crate::serve::{Interrupts, bind, prompt};
 
 /// Where a perfdata of this machine is, unless something else is said.
 const PERFDATA: &str = "http://127.0.0.1:8084";
@@ -129,11 +129,11 @@ impl Running {
                 clock: Arc::clone(&clock),
             };
             let ended = end.clone().cancelled_owned();
-            servers.push(tokio::spawn(async move { axum::serve(listener, burrow_perfdata::http::router(site)).with_graceful_shutdown(ended).await }));
+            servers.push(tokio::spawn(async move { axum::serve(prompt(listener), burrow_perfdata::http::router(site)).with_graceful_shutdown(ended).await }));
         }
         let app = router(Site { board: board.clone(), history, token, only_host, clock });
         let ended = end.clone().cancelled_owned();
-        servers.push(tokio::spawn(async move { axum::serve(pages, app).with_graceful_shutdown(ended).await }));
+        servers.push(tokio::spawn(async move { axum::serve(prompt(pages), app).with_graceful_shutdown(ended).await }));
         Ok(Running { address, uploads: taken_at, end, keeping, servers, board, store })
     }
 

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::read_secret;
 use crate::failure::Failure;
-use crate::serve::{Interrupts, bind};
+use crate::serve::{Interrupts, bind, prompt};
 use crate::tls;
 
 #[derive(Debug, Args)]
@@ -192,7 +192,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Failure> {
     eprintln!("Open {scheme}://{address}/ in a browser for the stored results. Ctrl-C stops.");
     let ended = end.clone().cancelled_owned();
     let server = match acceptor {
-        None => tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(ended).await }),
+        None => tokio::spawn(async move { axum::serve(prompt(listener), router).with_graceful_shutdown(ended).await }),
         Some(acceptor) => {
             let listener = tls::Listener::new(listener, acceptor).map_err(Failure::infrastructure)?;
             tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(ended).await })

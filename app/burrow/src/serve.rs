@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use axum::serve::{ListenerExt as _, TapIo};
 use burrow_builders::Config;
 use burrow_clock::SystemClock;
 use burrow_coordinator::farm::{Farm, Mirrored, Options, StartError};
 use burrow_coordinator::http::Access;
 use burrow_store::Health;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::cli::{CoordinatorArgs, StateArgs, UpArgs};
@@ -265,6 +266,11 @@ async fn admin_token(config: &Config) -> Result<Option<String>, Failure> {
 
 /// What guards the coordinator.
 const GUARD: &str = "`tls` and `admin_token` in the [site] table of a configuration (see docs/configuration.md)";
+
+/// The same listener, whose connections send at once what is written to them: answers are whole, and nothing is gained by waiting for more bytes.
+pub(crate) fn prompt(listener: TcpListener) -> TapIo<TcpListener, fn(&mut TcpStream)> {
+    listener.tap_io(|stream| drop(stream.set_nodelay(true)))
+}
 
 /// Listens; beyond this machine only if it is `guarded`: by TLS and a token, which `guard` says how to have.
 pub(crate) async fn bind(listen: &str, guarded: bool, guard: &str) -> Result<(TcpListener, SocketAddr), Failure> {

@@ -16,19 +16,25 @@ pub(crate) struct Shape {
     pub(crate) config: u32,
     /// Tidied and written unit of each measurement.
     pub(crate) units: Box<[(UnitId, UnitId)]>,
-    /// Number of results.
-    pub(crate) results: usize,
     /// Which shape came after this one the last time.
     successor: u32,
     /// Another shape of the same hash.
     next: u32,
+    /// Values of each unit, as far as they came in runs.
+    pub(crate) columns: Vec<Vec<f64>>,
+    /// Results that came for themselves, after those of `columns`.
+    scattered: usize,
 }
 
 /// No shape.
 const NONE: u32 = u32::MAX;
+/// So many results of one shape, one after the other, are worth being put into its columns at once.
+const RUN: usize = 4;
+/// Values that wait for the end of their run, at most: they are to stay in the processor's cache.
+const WAITING: usize = 4096;
 
-/// The results of one reader. Values are kept in the order of the lines, each once, beside the number of the shape: growing a list per benchmark would cost more than
-/// reading the lines.
+/// The results of one reader. Repetitions that come one after the other go straight to the columns of their shape; others are kept in the order of the lines, beside
+/// the number of the shape, until the end: growing a list per benchmark by one value at a time would cost more than reading the lines.
 #[derive(Debug)]
 pub struct Gather {
     /// Zeros and infinities keep the unit they were written in, as in the reference (spec §3).
@@ -38,6 +44,10 @@ pub struct Gather {
     generation: Option<u64>,
     config: u32,
     shapes: Vec<Shape>,
+    results: usize,
+    /// Values of the last results, all of the shape `last`, and how many results they are.
+    run: Vec<f64>,
+    run_results: usize,
     order: Vec<u32>,
     values: Vec<f64>,
     heads: NumberMap<u64, u32>,
@@ -56,6 +66,9 @@ impl Gather {
             generation: None,
             config: 0,
             shapes: Vec::new(),
+            results: 0,
+            run: Vec::new(),
+            run_results: 0,
             order: Vec::new(),
             values: Vec::new(),
             heads: NumberMap::default(),
@@ -91,17 +104,34 @@ impl Gather {
             self.units.extend(result.values.iter().map(names));
             self.find(name)
         });
-        if let Some(shape) = self.shapes.get_mut(self.last as usize)
-            && self.last != found
-        {
-            shape.successor = found;
+        if self.last != found || self.run.len() >= WAITING {
+            self.end_run();
+            if let Some(shape) = self.shapes.get_mut(self.last as usize).filter(|_| self.last != found) {
+                shape.successor = found;
+            }
+            self.last = found;
         }
-        self.last = found;
-        if let Some(shape) = self.shapes.get_mut(found as usize) {
-            shape.results += 1;
-            self.order.push(found);
-            self.values.extend(result.values.iter().map(|value| value.value));
+        self.results += 1;
+        self.run_results += 1;
+        self.run.extend(result.values.iter().map(|value| value.value));
+    }
+
+    /// Puts away what came of the last shape.
+    fn end_run(&mut self) {
+        let Some(shape) = self.shapes.get_mut(self.last as usize) else { return };
+        if self.run_results < RUN || shape.scattered > 0 {
+            shape.scattered += self.run_results;
+            self.order.extend(std::iter::repeat_n(self.last, self.run_results));
+            self.values.append(&mut self.run);
+        } else {
+            let width = shape.units.len();
+            shape.columns.resize_with(width, Vec::new);
+            for (unit, column) in shape.columns.iter_mut().enumerate() {
+                column.extend(self.run.iter().skip(unit).step_by(width));
+            }
+            self.run.clear();
         }
+        self.run_results = 0;
     }
 
     /// The shape of this name with the present configuration and units, by hash.
@@ -119,7 +149,15 @@ impl Gather {
             at = shape.next;
         }
         let number = u32::try_from(self.shapes.len()).unwrap_or(NONE);
-        self.shapes.push(Shape { name: name.into(), config: self.config, units: self.units.as_slice().into(), results: 0, successor: NONE, next: head });
+        self.shapes.push(Shape {
+            name: name.into(),
+            config: self.config,
+            units: self.units.as_slice().into(),
+            successor: NONE,
+            next: head,
+            columns: Vec::new(),
+            scattered: 0,
+        });
         self.heads.insert(hash, number);
         number
     }
@@ -139,20 +177,23 @@ impl Gather {
     /// How many results there are.
     #[must_use]
     pub fn results(&self) -> usize {
-        self.order.len()
+        self.results
     }
 
     /// Puts the values of each shape together, unit by unit.
     #[must_use]
-    pub fn sorted(self) -> Gathered {
-        let column = |shape: &Shape| shape.units.iter().map(|_| Vec::with_capacity(shape.results)).collect();
-        let mut columns: Vec<Vec<Vec<f64>>> = self.shapes.iter().map(column).collect();
+    pub fn sorted(mut self) -> Gathered {
+        self.end_run();
+        for shape in self.shapes.iter_mut().filter(|shape| shape.scattered > 0) {
+            shape.columns.resize_with(shape.units.len(), Vec::new);
+            shape.columns.iter_mut().for_each(|column| column.reserve_exact(shape.scattered));
+        }
         let mut values = self.values.into_iter();
         for number in self.order {
-            let Some(columns) = columns.get_mut(number as usize) else { continue };
-            columns.iter_mut().zip(&mut values).for_each(|(column, value)| column.push(value));
+            let Some(shape) = self.shapes.get_mut(number as usize) else { continue };
+            shape.columns.iter_mut().zip(&mut values).for_each(|(column, value)| column.push(value));
         }
-        Gathered { configs: self.configs, shapes: self.shapes.into_iter().zip(columns).collect() }
+        Gathered { configs: self.configs, shapes: self.shapes }
     }
 }
 
@@ -160,6 +201,6 @@ impl Gather {
 #[derive(Debug)]
 pub struct Gathered {
     pub(crate) configs: Vec<Vec<Setting>>,
-    /// Each shape, and the values of each of its units.
-    pub(crate) shapes: Vec<(Shape, Vec<Vec<f64>>)>,
+    /// Each shape, with its values.
+    pub(crate) shapes: Vec<Shape>,
 }

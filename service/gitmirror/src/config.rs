@@ -228,7 +228,7 @@ pub struct Discover {
     pub folder: Option<PathBuf>,
     /// Address of a Gitea or Forgejo with the owner, for example `https://git.example.org/team`.
     pub gitea: Option<String>,
-    /// Name of an owner on GitHub.
+    /// Name of an owner on GitHub, or the address of the interface of a GitHub of one's own with the owner: `https://github.example.org/api/v3/team`.
     pub github: Option<String>,
     /// Which of them.
     #[serde(default = "everything")]

@@ -70,7 +70,11 @@ impl Sample {
     pub(crate) fn sort(&mut self) {
         const SMALL: usize = 20;
         if self.0.len() > SMALL && !self.0.iter().any(|value| value.is_nan()) {
-            self.0.sort_unstable_by(f64::total_cmp);
+            // As `f64::total_cmp`, which would make these numbers anew for every comparison.
+            let key = |bits: i64| bits ^ (((bits >> 63) as u64) >> 1) as i64;
+            let mut keys: Vec<i64> = std::mem::take(&mut self.0).into_iter().map(|value| key(value.to_bits() as i64)).collect();
+            keys.sort_unstable();
+            self.0 = keys.into_iter().map(|number| f64::from_bits(key(number) as u64)).collect();
         } else {
             self.0.sort_by(|a, b| a.partial_cmp(b).unwrap_or_else(|| b.is_nan().cmp(&a.is_nan())));
         }

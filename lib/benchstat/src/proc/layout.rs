@@ -349,9 +349,8 @@ impl Projection {
         });
     }
 
-    /// Names of the fields in which these keys differ.
-    pub(crate) fn varying(&self, keys: &[KeyId]) -> Vec<Arc<[u8]>> {
-        let Some((&first, others)) = keys.split_first() else { return Vec::new() };
+    /// Names of the fields in which other keys differ from the first.
+    pub(crate) fn varying(&self, first: KeyId, others: &[KeyId]) -> Vec<Arc<[u8]>> {
         let differs = |field: &usize| others.iter().any(|&key| self.value(key, *field) != self.value(first, *field));
         self.flat().filter(differs).filter_map(|field| self.fields.get(field)).map(|field| Arc::clone(&field.name)).collect()
     }

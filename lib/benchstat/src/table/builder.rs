@@ -61,7 +61,9 @@ struct Collected {
     row: KeyId,
     col: KeyId,
     values: Vec<f64>,
-    residues: Vec<KeyId>,
+    residue: KeyId,
+    /// Other ones that came; there rarely are any, so that a cell rarely needs room for them.
+    more_residues: Vec<KeyId>,
 }
 
 impl Builder {
@@ -80,11 +82,11 @@ impl Builder {
     /// Adds what one reader gathered. `units` are that reader's.
     pub fn add_gathered(&mut self, gathered: Gathered, units: &Units) {
         let mut names = Vec::new();
-        for (shape, mut columns) in gathered.shapes {
+        for mut shape in gathered.shapes {
             names.clear();
             names.extend(shape.units.iter().map(|&(tidied, written)| UnitNames { tidied: units.text(tidied), written: units.text(written) }));
             let config = gathered.configs.get(shape.config as usize).map_or(&[][..], Vec::as_slice);
-            self.add_all(&Subject { name: &shape.name, config, units: &names }, &mut columns);
+            self.add_all(&Subject { name: &shape.name, config, units: &names }, &mut shape.columns);
         }
     }
 
@@ -107,7 +109,7 @@ impl Builder {
             });
             let (Some(table), Some(values)) = (self.tables.get_mut(place), columns.get_mut(i)) else { continue };
             let at = *table.cells.entry((row, col)).or_insert_with(|| {
-                table.samples.push(Collected { row, col, values: Vec::new(), residues: Vec::new() });
+                table.samples.push(Collected { row, col, values: Vec::new(), residue, more_residues: Vec::new() });
                 table.samples.len() - 1
             });
             if let Some(cell) = table.samples.get_mut(at) {
@@ -116,8 +118,8 @@ impl Builder {
                 } else {
                     cell.values.append(values);
                 }
-                if !cell.residues.contains(&residue) {
-                    cell.residues.push(residue);
+                if cell.residue != residue && !cell.more_residues.contains(&residue) {
+                    cell.more_residues.push(residue);
                 }
             }
         }
@@ -170,7 +172,7 @@ impl Builder {
             let place =
                 row_places.get(&cell.row).and_then(|&row| body.get_mut(row)).zip(col_places.get(&cell.col)).and_then(|(row, &col)| row.cells.get_mut(col));
             if let Some(place) = place {
-                let varying: Vec<_> = residue.varying(&cell.residues).iter().map(|name| super::lossy(name).into_owned()).collect();
+                let varying: Vec<_> = residue.varying(cell.residue, &cell.more_residues).iter().map(|name| super::lossy(name).into_owned()).collect();
                 let warnings = if varying.is_empty() { Vec::new() } else { vec![format!("benchmarks vary in {}", varying.join(", "))] };
                 let empty = Summary { center: f64::NAN, low: f64::NAN, high: f64::NAN, confidence: f64::NAN, warnings: Vec::new() };
                 *place = Some(Cell { sample: Sample::unsorted(cell.values), warnings, summary: empty, base: None });
