@@ -16,7 +16,7 @@ pub const STYLE: &str = "\
 .benchstat{border-collapse:collapse;margin:0 0 1.5rem;font-variant-numeric:tabular-nums}
 .benchstat caption{text-align:left;padding:.25rem 0;color:var(--bs-dim)}
 .benchstat th,.benchstat td{padding:.2rem .6rem;border-bottom:1px solid var(--bs-line);text-align:right;white-space:nowrap}
-.benchstat th[scope=row],.benchstat th.name{text-align:left;font-weight:normal;white-space:normal;overflow-wrap:anywhere}
+.benchstat th[scope=row],.benchstat th.name{text-align:left;font-weight:normal;white-space:normal;overflow-wrap:anywhere;min-width:9rem}
 .benchstat thead th{background:var(--bs-head)}
 .benchstat td.delta{text-align:left}
 .benchstat tr.geomean th,.benchstat tr.geomean td{font-weight:bold;border-bottom:0}
