@@ -81,6 +81,8 @@ async fn route(worker: &Arc<Worker>, password: Option<&Secret>, request: Request
     // A client that asks again must not reach a worker that was started anew: what it asks for was meant for the other one.
     let meant = head.headers.get(protocol_buildlet::INSTANCE_HEADER);
     if meant.is_some_and(|instance| instance.as_bytes() != worker.instance.as_bytes()) {
+        // A connection that is closed on bytes nobody read may take the answer with it. A long body is not waited for: whoever sends one gets to know either way.
+        let _ = Limited::new(body, MAX_FORM).collect().await;
         return json_error(StatusCode::PRECONDITION_FAILED, "the worker was started anew; ask GET /status for its instance");
     }
     let wrong = |needed: &str| error(StatusCode::BAD_REQUEST, format!("requires {needed} method"));

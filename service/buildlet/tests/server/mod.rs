@@ -183,8 +183,8 @@ impl Client {
             head.push_str("\r\n");
         }
         head.push_str("\r\n");
-        self.send(head.as_bytes());
-        self.send(body);
+        // At once: a request that is refused for its head may be answered, and its connection closed, before a second write.
+        self.send(&[head.as_bytes(), body].concat());
         self.answer()
     }
 
