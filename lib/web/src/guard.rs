@@ -5,7 +5,7 @@
 //! request that changes something must not come from another origin.
 
 use axum::http::header::{HOST, ORIGIN};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 /// Puts the security headers on an answer. `https` adds the instruction to keep using it.
 pub fn protect(headers: &mut HeaderMap, https: bool) {
@@ -24,6 +24,14 @@ pub fn protect(headers: &mut HeaderMap, https: bool) {
     if https {
         headers.insert(HeaderName::from_static("strict-transport-security"), HeaderValue::from_static("max-age=31536000"));
     }
+}
+
+/// Why a request is refused before a handler sees it, if it is. `only_host`: of a loopback listener, its configured public address, or nothing.
+pub fn refusal(method: &Method, headers: &HeaderMap, only_host: Option<&str>) -> Option<(StatusCode, &'static str)> {
+    if only_host.is_some_and(|public| !host_is_ours(headers, public)) {
+        return Some((StatusCode::MISDIRECTED_REQUEST, "this host name is not served here; ask by address, or name it as `public` in the configuration"));
+    }
+    forged(method, headers).then_some((StatusCode::FORBIDDEN, "a page of another site sent this; nothing was done"))
 }
 
 /// Whether a request that may change something was sent by a page of another site.

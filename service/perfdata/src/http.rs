@@ -81,14 +81,10 @@ pub fn router(site: Site) -> Router {
 
 /// What every request goes through: refusals of forged ones, security headers, counting.
 async fn around(State(service): State<Service>, request: Request, next: Next) -> Response {
-    let forged = guard::forged(request.method(), request.headers());
-    let foreign = service.site.only_host.as_deref().is_some_and(|public| !guard::host_is_ours(request.headers(), public));
-    let mut answer = if foreign {
-        plain(StatusCode::MISDIRECTED_REQUEST, "this host name is not served here; name it as `public` in the configuration")
-    } else if forged {
-        plain(StatusCode::FORBIDDEN, "a page of another site sent this; nothing was done")
-    } else {
-        next.run(request).await
+    let refused = guard::refusal(request.method(), request.headers(), service.site.only_host.as_deref());
+    let mut answer = match refused {
+        Some((status, why)) => plain(status, why),
+        None => next.run(request).await,
     };
     let counter = match answer.status().as_u16() {
         ..400 => &service.requests.good,
