@@ -33,7 +33,7 @@ pub use config::{Config, Entry};
 pub use files::{Input, inputs};
 pub use letters::is_upper;
 pub use name::{Name, Parts};
-pub use number::{NumberError, format_float, parse_float, parse_int, write_float};
+pub use number::{NumberError, format_float, parse_float, parse_int, write_fixed, write_float};
 pub use reader::{Reader, Stream};
 pub use record::{Fault, Limits, Measurement, Record, ResultLine, SyntaxError, Value};
 pub use scale::{Scaler, scale};

@@ -279,6 +279,22 @@ pub fn write_float(number: f64, out: &mut String) {
     let _ = write!(out, "e{}{:02}", if shortest.exponent < 0 { '-' } else { '+' }, shortest.exponent.abs());
 }
 
+/// Writes a finite number with this many decimals; ties go to the even digit.
+pub fn write_fixed(number: f64, decimals: usize, out: &mut String) {
+    // Whole numbers are what the formatter of the standard library is slowest at.
+    let whole = number as i32;
+    // Writing to a string cannot fail.
+    if whole != 0 && f64::from(whole) == number {
+        let _ = write!(out, "{whole}");
+        if decimals > 0 {
+            out.push('.');
+            out.extend(std::iter::repeat_n('0', decimals));
+        }
+    } else {
+        let _ = write!(out, "{number:.decimals$}");
+    }
+}
+
 /// Writes a number in the shortest form that reads back as the same, without exponent.
 pub(crate) fn write_plain_float(number: f64, out: &mut String) {
     if !number.is_finite() {
@@ -436,6 +452,15 @@ mod tests {
             let number = f64::from_bits(bits);
             let again = parse_float(format_float(number).as_bytes()).unwrap();
             prop_assert!(again == number || (again.is_nan() && number.is_nan()));
+        }
+
+        #[test]
+        fn fixed_decimals_are_those_of_the_formatter(whole: i64, small in -100_000i32..100_000, part in 0u32..64, decimals in 0usize..6) {
+            for number in [whole as f64, f64::from(small), f64::from(small) + f64::from(part) / 64.0, -0.0] {
+                let mut text = String::new();
+                write_fixed(number, decimals, &mut text);
+                prop_assert_eq!(text, format!("{number:.decimals$}"));
+            }
         }
 
         #[test]

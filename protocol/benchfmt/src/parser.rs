@@ -64,6 +64,8 @@ pub(crate) struct Parser {
     pub(crate) config: Config,
     pub(crate) units: Units,
     pub(crate) long_lines: u64,
+    /// The name of the line before: repetitions of a benchmark come one after the other.
+    name: Vec<u8>,
     values: Vec<Value>,
     recent: Vec<Recent>,
     queue: Vec<Queued>,
@@ -85,6 +87,7 @@ impl Parser {
             config: Config::new(),
             units: Units::new(),
             long_lines: 0,
+            name: Vec::new(),
             values: Vec::new(),
             recent: Vec::new(),
             queue: Vec::new(),
@@ -183,9 +186,24 @@ impl Parser {
         }
     }
 
+    /// The name, and what is behind it and white space.
+    #[inline]
+    fn name<'t>(&mut self, line: &'t [u8]) -> (&'t [u8], &'t [u8]) {
+        // No byte that white space begins with can end a character that began before it, so that the name ends here if it did before.
+        match line.split_at_checked(self.name.len()) {
+            Some((name, behind)) if *name == *self.name && space_at(behind) > 0 => (name, skip_space(behind)),
+            _ => {
+                let (name, rest) = split(line);
+                self.name.clear();
+                self.name.extend_from_slice(name);
+                (name, rest)
+            }
+        }
+    }
+
     #[inline]
     fn benchmark<'t>(&mut self, line: &'t [u8]) -> Result<Option<Found<'t>>, Fault> {
-        let (name, mut rest) = split(line);
+        let (name, mut rest) = self.name(line);
         if name.len() == line.len() {
             // `go test -v` prints the name alone when the benchmark begins.
             return Ok(None);

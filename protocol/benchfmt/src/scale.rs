@@ -1,8 +1,6 @@
 //! Numbers with a prefix: `1.234k`, `4.768Mi` (`spec/perf.md` §3).
 
-use std::fmt::Write as _;
-
-use crate::number::{not_finite, write_plain_float};
+use crate::number::{not_finite, write_fixed, write_plain_float};
 use crate::unit::Class;
 
 /// How numbers that belong together are shown: one prefix, one number of decimals.
@@ -110,8 +108,7 @@ impl Scaler {
         let mut text = String::new();
         match self.decimals {
             _ if !number.is_finite() => text.push_str(not_finite(number)),
-            // Writing to a string cannot fail.
-            Some(decimals) => drop(write!(text, "{number:.decimals$}")),
+            Some(decimals) => write_fixed(number, decimals, &mut text),
             None => write_plain_float(number, &mut text),
         }
         text.push_str(self.prefix);

@@ -1,7 +1,6 @@
 //! Quantiles, and the interval of order statistics that covers the median (spec §5.1).
 
-use std::collections::HashMap;
-use std::sync::{LazyLock, Mutex};
+use std::cell::RefCell;
 
 use super::elementary::{choose, normal_cdf, normal_quantile};
 
@@ -43,22 +42,22 @@ pub struct Orders {
 /// The interval for this size and confidence.
 #[must_use]
 pub fn median_orders(n: usize, confidence: f64) -> Orders {
+    /// Of one confidence, by size.
+    struct Known {
+        confidence: f64,
+        orders: [Option<Orders>; EXACT_UP_TO + 1],
+    }
     // A table has thousands of cells and few sizes.
-    static KNOWN: LazyLock<Mutex<HashMap<(usize, u64), Orders>>> = LazyLock::new(Mutex::default);
-    const MOST_KNOWN: usize = 4096;
-    let key = (n, confidence.to_bits());
-    let known = |table: &HashMap<_, Orders>| table.get(&key).copied();
-    if let Some(orders) = KNOWN.lock().ok().and_then(|table| known(&table)) {
-        return orders;
-    }
-    let orders = compute(n, confidence);
-    if let Ok(mut table) = KNOWN.lock() {
-        if table.len() >= MOST_KNOWN {
-            table.clear();
+    thread_local!(static KNOWN: RefCell<Known> = const { RefCell::new(Known { confidence: 0.0, orders: [None; EXACT_UP_TO + 1] }) });
+    KNOWN.with_borrow_mut(|known| {
+        if known.confidence.to_bits() != confidence.to_bits() {
+            *known = Known { confidence, orders: [None; EXACT_UP_TO + 1] };
         }
-        table.insert(key, orders);
-    }
-    orders
+        match known.orders.get_mut(n) {
+            Some(kept) => *kept.get_or_insert_with(|| compute(n, confidence)),
+            None => compute(n, confidence),
+        }
+    })
 }
 
 fn compute(n: usize, confidence: f64) -> Orders {

@@ -3,10 +3,17 @@
 
 use std::fmt::Write as _;
 
+use protocol_benchfmt::write_fixed;
+
 /// With this many decimals.
 #[must_use]
 pub fn fixed(x: f64, decimals: usize) -> String {
-    word(x).map_or_else(|| format!("{x:.decimals$}"), str::to_owned)
+    let mut text = String::new();
+    match word(x) {
+        Some(word) => text.push_str(word),
+        None => write_fixed(x, decimals, &mut text),
+    }
+    text
 }
 
 /// As a percentage with two decimals and always a sign: `-7.50%`, `+0.00%`.

@@ -108,22 +108,16 @@ struct Ranks {
 impl Ranks {
     fn of(first: &[f64], second: &[f64]) -> Ranks {
         let mut ranks = Ranks { sum_of_first: 0.0, ties: Vec::with_capacity(first.len() + second.len()), any_ties: false };
-        let (mut a, mut b) = (first.iter().peekable(), second.iter().peekable());
+        let (mut a, mut b) = (first, second);
         let mut before = 0;
         loop {
-            let value = match (a.peek(), b.peek()) {
-                (Some(&&x), Some(&&y)) => x.min(y),
-                (Some(&&x), None) | (None, Some(&&x)) => x,
+            let value = match (a.first(), b.first()) {
+                (Some(&x), Some(&y)) => x.min(y),
+                (Some(&x), None) | (None, Some(&x)) => x,
                 (None, None) => return ranks,
             };
-            let mut of_first = 0;
-            while a.next_if(|&&x| x == value).is_some() {
-                of_first += 1;
-            }
-            let mut all = of_first;
-            while b.next_if(|&&x| x == value).is_some() {
-                all += 1;
-            }
+            let of_first = take_run(&mut a, value);
+            let all = of_first + take_run(&mut b, value);
             if of_first != 0 {
                 ranks.sum_of_first += (2 * before + all + 1) as f64 / 2.0 * of_first as f64;
             }
@@ -132,6 +126,17 @@ impl Ranks {
             before += all;
         }
     }
+}
+
+/// Takes the values that equal this one, the least, from the beginning of a sorted list: how many they are. Long runs (counters that never vary) are not walked through.
+fn take_run(list: &mut &[f64], value: f64) -> usize {
+    const SHORT: usize = 4;
+    let mut run = list.iter().take(SHORT).take_while(|&&x| x == value).count();
+    if run == SHORT {
+        run = list.partition_point(|&x| x <= value);
+    }
+    *list = list.get(run..).unwrap_or_default();
+    run
 }
 
 /// Share of the labellings with at most this U, for every U up to half of the product, when nothing ties: Mann and Whitney's recurrence. Kept for every pair of
