@@ -114,10 +114,13 @@ impl Serving {
     fn start(bare: &Path, cache: &Path) -> anyhow::Result<Serving> {
         let server = Server::new(Arc::new(One(Repository::public(bare))), cache, burrow_clock::SystemClock::shared(), Options::default())?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))?;
+        let listener = burrow_task::block_on(&runtime, tokio::net::TcpListener::bind("127.0.0.1:0"))?;
         let address = listener.local_addr()?;
         let router = server.router();
-        runtime.spawn(async move { axum::serve(listener, router).await });
+        {
+            let _inside = runtime.enter();
+            burrow_web::serve(listener, None, router, std::future::pending());
+        }
         Ok(Serving { server, address, peak_kb: AtomicU64::new(0), _runtime: runtime })
     }
 

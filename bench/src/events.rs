@@ -55,16 +55,16 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     let (mut posted, mut cpu, mut memory, mut mailed, mut mail_cpu, mut p50, mut p99, mut worst) =
         (vec![], vec![], vec![], vec![], vec![], vec![], vec![], vec![]);
     for _ in 0..settings.runs(3) {
-        let found = runtime.block_on(post(&burrow, webhooks))?;
+        let found = burrow_task::block_on(&runtime, post(&burrow, webhooks))?;
         report.run(json!({"side": "burrow", "what": "webhooks", "webhooks": webhooks, "bytes": BODY, "per_second": found.rate, "cpu_us": found.cpu_us, "peak_mb": found.peak_mb}));
         posted.push(found.rate);
         cpu.push(found.cpu_us);
         memory.push(found.peak_mb);
-        let found = runtime.block_on(mail(&burrow, mails))?;
+        let found = burrow_task::block_on(&runtime, mail(&burrow, mails))?;
         report.run(json!({"side": "burrow", "what": "mails", "mails": mails, "per_second": found.rate, "cpu_us": found.cpu_us, "peak_mb": found.peak_mb}));
         mailed.push(found.rate);
         mail_cpu.push(found.cpu_us);
-        let times = runtime.block_on(fan_out(&burrow))?;
+        let times = burrow_task::block_on(&runtime, fan_out(&burrow))?;
         report.run(json!({"side": "burrow", "what": "fan-out", "readers": 2 * READERS, "events": EVENTS, "p50_ms": quantile(&times, 0.5), "p99_ms": quantile(&times, 0.99), "worst_ms": quantile(&times, 1.0)}));
         p50.push(quantile(&times, 0.5));
         p99.push(quantile(&times, 0.99));
@@ -244,7 +244,7 @@ async fn mail(burrow: &Path, mails: usize) -> anyhow::Result<Rate> {
     let address = daemon.mail.context("no mail server")?;
     // Signed beforehand: it takes the sender longer than the receiver.
     let signer = Arc::new(Signer::new());
-    let signed: Vec<Vec<u8>> = tokio::task::spawn_blocking(move || (0..mails).map(|number| signer.sign(&Letter::new(number as u32 + 1))).collect()).await?;
+    let signed: Vec<Vec<u8>> = burrow_task::spawn_blocking(move || (0..mails).map(|number| signer.sign(&Letter::new(number as u32 + 1))).collect()).await?;
     let signed = Arc::new(signed);
     let next = Arc::new(AtomicUsize::new(0));
     let (begin, cpu) = (Instant::now(), daemon.cpu());

@@ -36,7 +36,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     std::fs::create_dir(&data)?;
     let seed = Seed { commits: COMMITS, builders: Seed::builders(BUILDERS), now_ms: now_ms(), detailed: 20 };
     let url = format!("sqlite:{}", data.join("burrow.db").display());
-    let stored = runtime.block_on(async {
+    let stored = burrow_task::block_on(&runtime, async {
         let db = Db::open(&url, burrow_results::MIGRATIONS).await?;
         let stored = seed::fill(&db, &seed).await?;
         db.close().await;
@@ -65,7 +65,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
         report.run(json!({"side": "burrow", "builds": stored, "start_s": serves, "start_and_first_page_s": first, "page_bytes": page.len(), "rss_kb": memory_kb(farm.pid(), "VmRSS")}));
     }
 
-    let (fresh, kept, rate, cpu, bytes) = runtime.block_on(async {
+    let (fresh, kept, rate, cpu, bytes) = burrow_task::block_on(&runtime, async {
         let config = burrow_builders::Config::parse("grid.toml", &config).map_err(|errors| anyhow::anyhow!("{errors}"))?;
         let worker = vec![burrow.clone().into(), "buildlet".into()];
         let farm = Farm::start(Options {
@@ -85,7 +85,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
         let address = listener.local_addr()?.to_string();
         let server = {
             let farm = farm.clone();
-            tokio::spawn(async move { farm.serve(listener, Access { token_hash: None, loopback: true }, std::future::pending()).await })
+            burrow_web::serve(listener, None, farm.router(Access { token_hash: None, loopback: true }), std::future::pending())
         };
         let control = farm.control();
         let builders: Vec<String> = seed.builders.clone();

@@ -118,7 +118,7 @@ fn joined(farm: &Farm, count: usize) -> anyhow::Result<()> {
 pub(crate) fn machines(address: &str, count: usize) -> anyhow::Result<()> {
     many_files()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    burrow_task::block_on(&runtime, async {
         let coordinator = Arc::new(Coordinator::new(address, &Trust::Anything)?);
         let key = builder_key(DEV_MASTER_KEY, HOST)?;
         let mut tasks = JoinSet::new();
@@ -135,11 +135,11 @@ pub(crate) fn machines(address: &str, count: usize) -> anyhow::Result<()> {
             let status: Arc<str> = format!("{{\"Version\":29,\"Burrow\":{{\"protocol\":1,\"instance\":\"{instance}\",\"features\":[],\"slots\":1}}}}").into();
             tasks.spawn(async move {
                 while let Ok(stream) = listener.accept().await {
-                    tokio::spawn(serve(stream, Arc::clone(&status)));
+                    burrow_task::spawn(serve(stream, Arc::clone(&status)));
                 }
             });
         }
-        tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink())).await??;
+        burrow_task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink())).await??;
         anyhow::Ok(())
     })?;
     // Nothing of it is worth waiting for.

@@ -80,7 +80,7 @@ fn neighbour(build: usize) -> usize {
 fn ours(repository: &Repository, data: &Path, worker: Vec<OsString>, builds: usize) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
     let recipe = Recipe { workers: 1, builders: 1, run: "[\"true\"]", poll: "10m" };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    burrow_task::block_on(&runtime, async {
         let farm = start(&recipe, repository, data, worker).await?;
         let control = farm.control();
         let (mut times, mut jumps) = (Vec::new(), Vec::new());

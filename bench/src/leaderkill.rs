@@ -39,7 +39,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     let mut report = Report::new("maintnerd-kill");
     let kills = settings.load.unwrap_or(KILLS);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let found = runtime.block_on(kill(settings, kills))?;
+    let found = burrow_task::block_on(&runtime, kill(settings, kills))?;
     report.run(json!({"side": "burrow", "kills": kills, "records": found.records, "bytes": found.bytes, "changes": found.changes, "lost": found.lost, "splits": found.splits,
         "ready_p50_ms": quantile(&found.ready, 0.5), "ready_worst_ms": quantile(&found.ready, 1.0), "torn": found.torn}));
     report.line("kills", "", kills as f64, None, Bound::AtLeast(kills as f64));
@@ -199,7 +199,7 @@ async fn kill(settings: &Settings, kills: usize) -> anyhow::Result<Found> {
     let mut daemon = Daemon::start(&burrow, &config)?;
     for number in 0..FOLLOWERS {
         let (seen, position) = watch::channel(0);
-        followers.push((tokio::spawn(follow(url.clone(), dir.path().join(format!("follower-{number}")), stop.clone(), seen)), position));
+        followers.push((burrow_task::spawn(follow(url.clone(), dir.path().join(format!("follower-{number}")), stop.clone(), seen)), position));
     }
     for round in 0..kills {
         gerrit.world().random(settings.seed + 1 + round as u64, STEPS);

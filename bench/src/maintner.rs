@@ -197,20 +197,20 @@ fn followers(seed: u64) -> anyhow::Result<Vec<f64>> {
     // The leader's disk is a real one. Followers have machines of their own, and not a hundredth of this one's disk: their caches are in memory.
     let (dir, caches) = (scratch()?, scratch_in_memory()?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    burrow_task::block_on(&runtime, async {
         let leader = Leader::open(&dir.path().join("leader"), SystemClock::shared(), 2, Arc::new(|_| {})).await?;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let server = format!("http://{}/logs", listener.local_addr()?);
         let shutdown = tokio_util::sync::CancellationToken::new();
         let router = http::router(leader.log().clone(), http::Readers::everybody(), shutdown.clone());
-        let serving = tokio::spawn(std::future::IntoFuture::into_future(axum::serve(listener, router)));
+        let serving = burrow_web::serve(listener, None, router, std::future::pending());
         let mut views = Vec::new();
         let mut tasks = Vec::new();
         for number in 0..FOLLOWERS {
             let options = GetOptions { snapshot: false, threads: 1, ..GetOptions::default() };
             let live = burrow_godata::get(&server, &caches.path().join(format!("follower-{number}")), options).await?;
             views.push(live.subscribe());
-            tasks.push(tokio::spawn(follow(live)));
+            tasks.push(burrow_task::spawn(follow(live)));
         }
         let mut times = Vec::new();
         for append in 0..200_u64 {

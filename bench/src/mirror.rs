@@ -150,7 +150,7 @@ impl Ours {
             http: burrow_http_client::Client::new(Default::default())?,
             feed: None,
         };
-        let mirror = runtime.block_on(Mirror::start(config, deps))?;
+        let mirror = burrow_task::block_on(&runtime, Mirror::start(config, deps))?;
         let ours = Ours { runtime, mirror, names };
         ours.wait("the first round", |status| status.repos.iter().all(|repo| repo.rounds > 0 && repo.is_quiet() && repo.first_error().is_none()))?;
         Ok(ours)
@@ -175,7 +175,7 @@ impl Ours {
     }
 
     fn stop(self) {
-        self.runtime.block_on(self.mirror.stop());
+        burrow_task::block_on(&self.runtime, self.mirror.stop());
     }
 }
 

@@ -223,7 +223,7 @@ fn search(settings: &Settings, lines: usize, report: &mut Report) -> anyhow::Res
     let dir = scratch()?;
     let uploads = (lines / (BENCHMARKS * RUNS)).max(BUILDERS);
     let begin = Instant::now();
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(fill(dir.path(), uploads, settings.seed))?;
+    burrow_task::block_on(&tokio::runtime::Builder::new_multi_thread().enable_all().build()?, fill(dir.path(), uploads, settings.seed))?;
     let filled = begin.elapsed().as_secs_f64();
     let bytes = std::fs::metadata(dir.path().join("perfdata.db"))?.len();
     let server = Server::ours(settings, dir.path())?;
@@ -282,7 +282,7 @@ async fn fill(dir: &Path, uploads: usize, seed: u64) -> anyhow::Result<()> {
     let tasks: Vec<_> = (0..4)
         .map(|_| {
             let (store, next) = (store.clone(), Arc::clone(&next));
-            tokio::spawn(async move {
+            burrow_task::spawn(async move {
                 loop {
                     let number = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                     if number >= uploads {

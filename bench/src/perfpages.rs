@@ -29,7 +29,7 @@ const FIRST: i64 = 1_770_000_000;
 /// The service fails, or the record cannot be written.
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(measure(settings))
+    burrow_task::block_on(&runtime, measure(settings))
 }
 
 async fn measure(settings: &Settings) -> anyhow::Result<()> {
@@ -54,7 +54,7 @@ async fn measure(settings: &Settings) -> anyhow::Result<()> {
     let site = Site { board: board.clone(), history: History::default(), token: None, only_host: None, clock };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let server = tokio::spawn(async move { axum::serve(listener, router(site)).await });
+    let server = burrow_web::serve(listener, None, router(site), std::future::pending());
     let end = jiff::Timestamp::from_second(FIRST + commits as i64 * 600)?.strftime("%Y-%m-%dT%H:%M").to_string();
     for (name, path) in [
         ("dashboard page", format!("/dashboard/?days=366&end={end}")),

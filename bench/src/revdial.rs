@@ -31,7 +31,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     let mut report = Report::new("revdial");
     let (mut dial, mut p99, mut rate) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..settings.runs(5) {
-        let run = runtime.block_on(one())?;
+        let run = burrow_task::block_on(&runtime, one())?;
         dial.push(run.p50);
         p99.push(run.p99);
         rate.push(run.rate);
@@ -63,7 +63,7 @@ async fn one() -> anyhow::Result<Run> {
     let address = listener.local_addr()?.to_string();
     let serving = {
         let pool = pool.clone();
-        tokio::spawn(async move { pool.serve(listener, certificate.tls, None, std::future::pending()).await })
+        burrow_task::spawn(async move { pool.serve(listener, certificate.tls, None, std::future::pending()).await })
     };
     let mut machine = Command::new(std::env::current_exe()?).args(["machines", &address, "1"]).stdin(Stdio::piped()).kill_on_drop(true).spawn()?;
     let client = match heard.recv().await {

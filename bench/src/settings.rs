@@ -179,7 +179,7 @@ pub(crate) fn scratch_in_memory() -> anyhow::Result<tempfile::TempDir> {
 pub(crate) fn leave_nothing_behind() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::spawn(move || {
-        runtime.block_on(async {
+        burrow_task::block_on(&runtime, async {
             use tokio::signal::unix::{SignalKind, signal};
             let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else { return };
             tokio::select! {

@@ -33,7 +33,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     let (tar, tgz) = tree(settings.seed)?;
     eprintln!("{FILES} files, {:.1} MB, {:.1} MB compressed", tar.len() as f64 / 1e6, tgz.len() as f64 / 1e6);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    burrow_task::block_on(&runtime, async {
         let dir = scratch_in_memory()?;
         let ours = Worker::start(&burrow, &["buildlet"], &dir.path().join("burrow")).await?;
         let theirs = match go {

@@ -221,6 +221,25 @@ fn clocks_and_sleeps_are_where_they_may_be() {
     assert!(wrong.is_empty(), "give it a Clock, or wait for an event; or add it to the exceptions with its reason:\n{}", wrong.join("\n"));
 }
 
+/// Ways to start a task that compile the executor anew for each type of future.
+const TYPED_TASKS: [&str; 2] = ["tokio::spawn(", "tokio::task::spawn_blocking("];
+
+#[test]
+fn tasks_are_started_without_their_types() {
+    let mut wrong = Vec::new();
+    for path in files() {
+        let shipped = path.components().next().is_some_and(|room| ROOMS.iter().any(|known| room.as_os_str() == *known));
+        let inner = path.components().any(|part| ["tests", "examples", "benches", "fuzz"].iter().any(|known| part.as_os_str() == *known));
+        if !shipped || inner || path.starts_with("lib/task") || path.extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
+        let Some(text) = text(&path) else { continue };
+        let code = text.split("#[cfg(test)]").next().unwrap_or("");
+        wrong.extend(TYPED_TASKS.iter().filter(|way| code.contains(**way)).map(|way| format!("{}: {way}…)", path.display())));
+    }
+    assert!(wrong.is_empty(), "start tasks with burrow_task, or the whole takes half as long again to compile:\n{}", wrong.join("\n"));
+}
+
 /// Commands in the README's code blocks.
 fn readme_commands() -> Vec<Vec<String>> {
     let readme = text(Path::new("README.md")).expect("README.md");

@@ -146,7 +146,7 @@ async fn work(args: &RunArgs) -> Result<ExitCode, Failure> {
     let mut out = Growing::create(&args.out)?;
 
     let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
-    let listening = tokio::spawn(listen(Interrupts::new().map_err(Failure::infrastructure)?, stop.clone(), kill.clone()));
+    let listening = burrow_task::spawn(listen(Interrupts::new().map_err(Failure::infrastructure)?, stop.clone(), kill.clone()));
     if let (Some(trees), Some(setup)) = (&trees, &args.setup) {
         prepare(setup, &args.revs, trees, &kill).await?;
     }

@@ -93,7 +93,7 @@ async fn build_all(farm: &Arc<Farm>, repo: &str, commit: &str, builders: &[Strin
         };
         let id = control.submit(request).await?;
         let Some(row) = rows.next() else { break };
-        tasks.push(tokio::spawn(follow(Arc::clone(&control), results.clone(), id, row)));
+        tasks.push(burrow_task::spawn(follow(Arc::clone(&control), results.clone(), id, row)));
     }
     let mut builds = Vec::new();
     for task in tasks {
@@ -123,7 +123,7 @@ async fn follow(control: Arc<dyn Control>, results: Results, id: BuildId, row: R
         if let Some(attempt) = build.attempts_list.last()
             && tail.as_ref().is_none_or(|(of, _)| *of != attempt.id)
         {
-            let task = tokio::spawn(show_tail(Arc::clone(&control), attempt.id, Arc::clone(&row)));
+            let task = burrow_task::spawn(show_tail(Arc::clone(&control), attempt.id, Arc::clone(&row)));
             if let Some((_, old)) = tail.replace((attempt.id, task)) {
                 old.abort();
             }

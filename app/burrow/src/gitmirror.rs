@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::read_secret;
 use crate::failure::Failure;
-use crate::serve::{Interrupts, bind, prompt};
+use crate::serve::{Interrupts, bind};
 use crate::tls::{self, TlsArgs};
 
 #[derive(Debug, Args)]
@@ -203,14 +203,8 @@ async fn serve(args: GitmirrorArgs) -> Result<ExitCode, Failure> {
     let scheme = if acceptor.is_some() { "https" } else { "http" };
     eprintln!("Mirroring {count} repositories and discoveries of {}; state is in {}.", path.display(), data.display());
     eprintln!("Open {scheme}://{address}/status in a browser. Ctrl-C stops.");
-    let server = match acceptor {
-        None => tokio::spawn(async move { axum::serve(prompt(listener), app).await }),
-        Some(acceptor) => {
-            let listener = tls::Listener::new(listener, acceptor).map_err(Failure::infrastructure)?;
-            tokio::spawn(async move { axum::serve(listener, app).await })
-        }
-    };
-    let watching = tokio::spawn(watch(mirror.clone(), path));
+    let server = burrow_web::serve(listener, acceptor, app, shutdown.clone().cancelled_owned());
+    let watching = burrow_task::spawn(watch(mirror.clone(), path));
     let mut interrupts = Interrupts::new().map_err(|error| Failure::infrastructure(format!("signals cannot be received: {error}")))?;
     interrupts.next().await;
     shutdown.cancel();

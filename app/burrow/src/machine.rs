@@ -13,7 +13,7 @@ use crate::why::open_folder;
 
 pub(crate) async fn run(args: MachineArgs) -> Result<ExitCode, Failure> {
     let client = Client::new(&args.at.coordinator, args.at.token_file.as_deref())?;
-    let (command, asked) = tokio::task::spawn_blocking(move || {
+    let (command, asked) = burrow_task::spawn_blocking(move || {
         let asked = ask(&client, &args.command);
         (args.command, asked)
     })

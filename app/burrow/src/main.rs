@@ -24,6 +24,7 @@ mod summary;
 mod tls;
 mod why;
 
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -49,22 +50,22 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Up(args) => in_runtime(SERVING, serve::up(args)),
-        Command::Coordinator(args) => in_runtime(SERVING, serve::coordinator(args)),
-        Command::Build(args) => in_runtime(WORKING, build::run(args)),
-        Command::Why(args) => in_runtime(WORKING, why::run(args)),
-        Command::Machine(args) => in_runtime(WORKING, machine::run(args)),
-        Command::Maintnerd(args) => in_runtime(SERVING, maintnerd::run(args)),
-        Command::Gitmirror(args) => in_runtime(SERVING, gitmirror::run(args)),
-        Command::Drill(args) => in_runtime("error", gitmirror::drill(args)),
-        Command::Pubsubhelper(args) => in_runtime(SERVING, pubsubhelper::run(args)),
-        Command::Perf(args) => in_runtime(SERVING, perf::run(args)),
-        Command::Perfdata(args) => in_runtime(SERVING, perfdata::run(args)),
+        Command::Up(args) => in_runtime(SERVING, Box::pin(serve::up(args))),
+        Command::Coordinator(args) => in_runtime(SERVING, Box::pin(serve::coordinator(args))),
+        Command::Build(args) => in_runtime(WORKING, Box::pin(build::run(args))),
+        Command::Why(args) => in_runtime(WORKING, Box::pin(why::run(args))),
+        Command::Machine(args) => in_runtime(WORKING, Box::pin(machine::run(args))),
+        Command::Maintnerd(args) => in_runtime(SERVING, Box::pin(maintnerd::run(args))),
+        Command::Gitmirror(args) => in_runtime(SERVING, Box::pin(gitmirror::run(args))),
+        Command::Drill(args) => in_runtime("error", Box::pin(gitmirror::drill(args))),
+        Command::Pubsubhelper(args) => in_runtime(SERVING, Box::pin(pubsubhelper::run(args))),
+        Command::Perf(args) => in_runtime(SERVING, Box::pin(perf::run(args))),
+        Command::Perfdata(args) => in_runtime(SERVING, Box::pin(perfdata::run(args))),
         Command::Config(args) => config::run(args),
         Command::Retrybuilds(args) => retrybuilds::run(args),
-        Command::Godata(args) => in_runtime(godata::LOGGED, godata::run(args)),
+        Command::Godata(args) => in_runtime(godata::LOGGED, Box::pin(godata::run(args))),
         Command::Mutlog(args) => mutlog::run(args),
-        Command::Bench(args) => in_runtime(WORKING, bench::execute(args)),
+        Command::Bench(args) => in_runtime(WORKING, Box::pin(bench::execute(args))),
         Command::Benchstat(args) => Ok(benchstat::run(&args)),
         Command::Buildlet { .. } => Err(Failure::usage("buildlet is started as `burrow buildlet` with nothing before it")),
     }
@@ -74,7 +75,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
 const SERVING: &str = "warn,burrow=info,burrow_coordinator=info,burrow_gitmirror=info,burrow_maintnerd=info,burrow_perf=info,burrow_perfdata=info,burrow_perfstore=info,burrow_pool=info,burrow_pubsubhelper=info,burrow_events=info,burrow_mail=info";
 const WORKING: &str = "warn";
 
-fn in_runtime(log: &str, work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+/// The work comes boxed, so that it is compiled once and not for each kind of runtime.
+fn in_runtime(log: &str, work: Pin<Box<dyn Future<Output = Result<ExitCode, Failure>>>>) -> Result<ExitCode, Failure> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| log.into());
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt().compact().with_env_filter(filter).with_target(false).with_ansi(colours).with_writer(progress::LogWriter::default).init();

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::read_secret;
 use crate::failure::Failure;
-use crate::serve::{Interrupts, bind, prompt};
+use crate::serve::{Interrupts, bind};
 use crate::tls::{self, TlsArgs};
 
 #[derive(Debug, Args)]
@@ -149,16 +149,9 @@ pub(crate) async fn run(args: MaintnerdArgs) -> Result<ExitCode, Failure> {
         clock,
     };
     let router = pages::router(site, shutdown.clone());
-    let ended = shutdown.clone().cancelled_owned();
     let scheme = if acceptor.is_some() { "https" } else { "http" };
     eprintln!("The log is at {scheme}://{address}/logs; status at {scheme}://{address}/. Ctrl-C stops.");
-    let server = match acceptor {
-        None => tokio::spawn(async move { axum::serve(prompt(listener), router).with_graceful_shutdown(ended).await }),
-        Some(acceptor) => {
-            let listener = tls::Listener::new(listener, acceptor).map_err(Failure::infrastructure)?;
-            tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(ended).await })
-        }
-    };
+    let server = burrow_web::serve(listener, acceptor, router, shutdown.clone().cancelled_owned());
     let mut interrupts = Interrupts::new().map_err(|error| Failure::infrastructure(format!("signals cannot be received: {error}")))?;
     let mut stopped = leader.stopped();
     let failure = tokio::select! {
@@ -189,10 +182,10 @@ const LAST_COPY: std::time::Duration = std::time::Duration::from_secs(60);
 /// Begins to copy the log into an object store, if that is wished.
 fn copy(config: &Config, leader: &Leader, clock: &SharedClock) -> Result<(CancellationToken, tokio::task::JoinHandle<()>), Failure> {
     let stop = CancellationToken::new();
-    let Some((bucket, every)) = config.bucket().map_err(Failure::usage)? else { return Ok((stop, tokio::spawn(async {}))) };
+    let Some((bucket, every)) = config.bucket().map_err(Failure::usage)? else { return Ok((stop, burrow_task::spawn(async {}))) };
     let mirror = Mirror::new(leader.log().clone(), bucket, every, Arc::clone(clock));
     let ended = stop.clone();
-    let task = tokio::spawn(async move {
+    let task = burrow_task::spawn(async move {
         if let Err(error) = mirror.run(ended).await {
             tracing::error!("the log is not copied any more: {error}");
         }

@@ -13,7 +13,6 @@ use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 
 use crate::failure::Failure;
-use crate::serve::prompt;
 
 /// The mirror, and whom it tells of news.
 pub(crate) struct InProcess {
@@ -42,7 +41,7 @@ impl InProcess {
         let server =
             burrow_gitserve::Server::new(served, &data.join("archives"), SystemClock::shared(), Default::default()).map_err(Failure::infrastructure)?;
         let app = router(self.mirror.clone(), access, &server);
-        tokio::spawn(async move { axum::serve(prompt(listener), app).await });
+        burrow_web::serve(listener, None, app, std::future::pending());
         Ok(address)
     }
 
@@ -50,7 +49,7 @@ impl InProcess {
     pub(crate) fn attach(self: &Arc<Self>, farm: &Arc<Farm>) {
         let _ = self.farm.set(Arc::downgrade(farm));
         let (me, mut changes) = (Arc::clone(self), self.mirror.changes());
-        tokio::spawn(async move {
+        burrow_task::spawn(async move {
             loop {
                 let told = changes.recv().await;
                 let Some(farm) = me.farm.get().and_then(Weak::upgrade) else { return };
@@ -63,7 +62,7 @@ impl InProcess {
             }
         });
         let (mirror, mut configs) = (self.mirror.clone(), farm.configs());
-        tokio::spawn(async move {
+        burrow_task::spawn(async move {
             while configs.changed().await.is_ok() {
                 let wanted = repositories(&configs.borrow_and_update());
                 if let Err(error) = mirror.apply(wanted).await {

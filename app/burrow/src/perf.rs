@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::read_secret;
 use crate::failure::Failure;
-use crate::serve::{Interrupts, bind, prompt};
+use crate::serve::{Interrupts, bind};
 
 /// Where a perfdata of this machine is, unless something else is said.
 const PERFDATA: &str = "http://127.0.0.1:8084";
@@ -106,7 +106,7 @@ impl Running {
         let board = Board::open(&folder, source, Arc::clone(&config), Arc::clone(&clock)).await.map_err(Failure::infrastructure)?;
         if let Some(store) = store.clone().filter(|_| sample) {
             let now_ms = clock.now_ms();
-            tokio::spawn(async move {
+            burrow_task::spawn(async move {
                 if let Err(error) = burrow_perfstore::sample::load(&store, SAMPLE_SEED, now_ms).await {
                     tracing::warn!(%error, "The sample of benchmark results could not be stored.");
                 }
@@ -115,7 +115,7 @@ impl Running {
         let history = History::default();
         let end = CancellationToken::new();
         let teller = config.watch.webhook.is_some().then(|| Teller { client: client.clone(), public: public.clone(), secret });
-        let keeping = tokio::spawn(keeper::keep(board.clone(), history.clone(), folder, teller, end.clone()));
+        let keeping = burrow_task::spawn(keeper::keep(board.clone(), history.clone(), folder, teller, end.clone()));
         let only_host = address.ip().is_loopback().then(|| public.clone());
         let mut servers = Vec::new();
         let mut taken_at = None;
@@ -128,12 +128,10 @@ impl Running {
                 only_host: Some(String::new()),
                 clock: Arc::clone(&clock),
             };
-            let ended = end.clone().cancelled_owned();
-            servers.push(tokio::spawn(async move { axum::serve(prompt(listener), burrow_perfdata::http::router(site)).with_graceful_shutdown(ended).await }));
+            servers.push(burrow_web::serve(listener, None, burrow_perfdata::http::router(site), end.clone().cancelled_owned()));
         }
         let app = router(Site { board: board.clone(), history, token, only_host, clock });
-        let ended = end.clone().cancelled_owned();
-        servers.push(tokio::spawn(async move { axum::serve(prompt(pages), app).with_graceful_shutdown(ended).await }));
+        servers.push(burrow_web::serve(pages, None, app, end.clone().cancelled_owned()));
         Ok(Running { address, uploads: taken_at, end, keeping, servers, board, store })
     }
 

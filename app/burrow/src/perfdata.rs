@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::read_secret;
 use crate::failure::Failure;
-use crate::serve::{Interrupts, bind, prompt};
+use crate::serve::{Interrupts, bind};
 use crate::tls;
 
 #[derive(Debug, Args)]
@@ -142,7 +142,7 @@ pub(crate) async fn run(args: PerfdataArgs) -> Result<ExitCode, Failure> {
         Some(PerfdataCommand::Reindex { config, data, database }) => {
             reindex(configuration(&ServeArgs { config, data, listen: None, database, view_url_base: None })?).await
         }
-        Some(command) => tokio::task::spawn_blocking(move || client(command)).await.map_err(Failure::infrastructure)?,
+        Some(command) => burrow_task::spawn_blocking(move || client(command)).await.map_err(Failure::infrastructure)?,
     }
 }
 
@@ -187,17 +187,10 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Failure> {
     let site = Site { store: store.clone(), tokens, view_url_base: config.view_url_base.clone(), only_host, clock: Arc::clone(&clock) };
     let router = router(site);
     let end = CancellationToken::new();
-    let keeping = tokio::spawn(retention::run(store.clone(), config.keep.clone(), clock, end.clone()));
+    let keeping = burrow_task::spawn(retention::run(store.clone(), config.keep.clone(), clock, end.clone()));
     let scheme = if acceptor.is_some() { "https" } else { "http" };
     eprintln!("Open {scheme}://{address}/ in a browser for the stored results. Ctrl-C stops.");
-    let ended = end.clone().cancelled_owned();
-    let server = match acceptor {
-        None => tokio::spawn(async move { axum::serve(prompt(listener), router).with_graceful_shutdown(ended).await }),
-        Some(acceptor) => {
-            let listener = tls::Listener::new(listener, acceptor).map_err(Failure::infrastructure)?;
-            tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(ended).await })
-        }
-    };
+    let server = burrow_web::serve(listener, acceptor, router, end.clone().cancelled_owned());
     let mut interrupts = Interrupts::new().map_err(|error| Failure::infrastructure(format!("signals cannot be received: {error}")))?;
     interrupts.next().await;
     end.cancel();

@@ -5,13 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use axum::serve::{ListenerExt as _, TapIo};
 use burrow_builders::Config;
 use burrow_clock::SystemClock;
 use burrow_coordinator::farm::{Farm, Mirrored, Options, StartError};
 use burrow_coordinator::http::Access;
 use burrow_store::Health;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::cli::{CoordinatorArgs, StateArgs, UpArgs};
@@ -108,17 +107,7 @@ async fn serve(chosen: Chosen, state: &StateArgs, mirror: Option<Option<SocketAd
             let _ = ended.wait_for(|end| *end).await;
         }
     };
-    let server = match acceptor {
-        None => {
-            let farm = Arc::clone(&farm);
-            tokio::spawn(async move { farm.serve(listener, access, shutdown).await })
-        }
-        Some(acceptor) => {
-            let listener = tls::Listener::new(listener, acceptor).map_err(Failure::infrastructure)?;
-            let router = farm.router(access);
-            tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(shutdown).await })
-        }
-    };
+    let server = burrow_web::serve(listener, acceptor, farm.router(access), shutdown);
     let how = until_told(&farm).await?;
     end.send_replace(true);
     // Pages that are being read may end; streams of events end with the server, at the latest now.
@@ -181,7 +170,7 @@ async fn until_told(farm: &Arc<Farm>) -> Result<Stop, Failure> {
                 (Told::Interrupt, None) => {
                     eprintln!("Finishing the running builds; nothing new begins. Ctrl-C again stops at once; nothing is lost.");
                     let farm = Arc::clone(farm);
-                    draining = Some(tokio::spawn(async move { farm.drain().await }));
+                    draining = Some(burrow_task::spawn(async move { farm.drain().await }));
                 }
                 _ => {
                     eprintln!("Stopped. Running builds go on in their workers and are taken up at the next start.");
@@ -266,11 +255,6 @@ async fn admin_token(config: &Config) -> Result<Option<String>, Failure> {
 
 /// What guards the coordinator.
 const GUARD: &str = "`tls` and `admin_token` in the [site] table of a configuration (see docs/configuration.md)";
-
-/// The same listener, whose connections send at once what is written to them: answers are whole, and nothing is gained by waiting for more bytes.
-pub(crate) fn prompt(listener: TcpListener) -> TapIo<TcpListener, fn(&mut TcpStream)> {
-    listener.tap_io(|stream| drop(stream.set_nodelay(true)))
-}
 
 /// Listens; beyond this machine only if it is `guarded`: by TLS and a token, which `guard` says how to have.
 pub(crate) async fn bind(listen: &str, guarded: bool, guard: &str) -> Result<(TcpListener, SocketAddr), Failure> {

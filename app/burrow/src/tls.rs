@@ -1,10 +1,7 @@
 //! Pages over TLS, for those who listen beyond this machine.
 
-use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use burrow_certificates::config::{AcmeTable, Files, Tls};
 use burrow_certificates::{CertificateError, Certificates, Source};
@@ -12,10 +9,8 @@ use burrow_clock::SharedClock;
 use clap::Args;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
@@ -106,10 +101,10 @@ impl TlsArgs {
                 .await
                 .map_err(|error| Failure::infrastructure(format!("cannot listen on {listen} for the authority's requests: {error}")))?;
             let (challenges, ended) = (challenges(certificates.clone()), shutdown.clone().cancelled_owned());
-            tokio::spawn(async move { axum::serve(listener, challenges).with_graceful_shutdown(ended).await });
+            burrow_web::serve(listener, None, challenges, ended);
         }
         let (kept, ended) = (certificates.clone(), shutdown.clone());
-        tokio::spawn(async move { kept.keep(ended).await });
+        burrow_task::spawn(async move { kept.keep(ended).await });
         Ok(Some(certificates))
     }
 }
@@ -137,15 +132,6 @@ impl From<CertificateError> for Failure {
     }
 }
 
-/// A client that does not finish its handshake by then is sent away.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-
-/// Accepts connections and hands them out when their handshake is done; a slow client delays nobody.
-pub(crate) struct Listener {
-    ready: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
-    address: SocketAddr,
-}
-
 /// Certificate chain and key from PEM files; `protocols` are offered in this order.
 pub(crate) fn acceptor(cert: &Path, key: &Path, protocols: &[&[u8]]) -> Result<TlsAcceptor, Failure> {
     let wrong = |file: &Path, error: &dyn std::fmt::Display| Failure::usage(format!("{}: {error}", file.display()));
@@ -158,51 +144,4 @@ pub(crate) fn acceptor(cert: &Path, key: &Path, protocols: &[&[u8]]) -> Result<T
         .map_err(|error| wrong(cert, &error))?;
     config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-impl Listener {
-    /// Starts to accept; ends when the listener is dropped.
-    pub(crate) fn new(listener: TcpListener, acceptor: TlsAcceptor) -> io::Result<Listener> {
-        let address = listener.local_addr()?;
-        let (send, ready) = mpsc::channel(64);
-        tokio::spawn(async move {
-            loop {
-                let accepted = tokio::select! {
-                    accepted = listener.accept() => accepted,
-                    () = send.closed() => return,
-                };
-                let Ok((stream, peer)) = accepted else {
-                    // Out of file descriptors, most likely: a moment later some are free again.
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                };
-                let (acceptor, send) = (acceptor.clone(), send.clone());
-                tokio::spawn(async move {
-                    // Answers are whole: nothing is gained by waiting for more bytes, and gRPC's would wait 40 ms.
-                    let _ = stream.set_nodelay(true);
-                    if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                        let _ = send.send((stream, peer)).await;
-                    }
-                });
-            }
-        });
-        Ok(Listener { ready, address })
-    }
-}
-
-impl axum::serve::Listener for Listener {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        match self.ready.recv().await {
-            Some(accepted) => accepted,
-            // The accepting task never ends before this does.
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        Ok(self.address)
-    }
 }

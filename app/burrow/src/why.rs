@@ -14,7 +14,7 @@ use crate::failure::Failure;
 pub(crate) async fn run(args: WhyArgs) -> Result<ExitCode, Failure> {
     let id = args.build;
     let client = Client::new(&args.at.coordinator, args.at.token_file.as_deref())?;
-    let asked = tokio::task::spawn_blocking(move || client.get_json(&format!("/build/{id}.json"))).await.map_err(Failure::infrastructure)?;
+    let asked = burrow_task::spawn_blocking(move || client.get_json(&format!("/build/{id}.json"))).await.map_err(Failure::infrastructure)?;
     let build = match asked {
         Ok(build) => build,
         Err(Trouble::Unreachable(text)) => {

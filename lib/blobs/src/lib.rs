@@ -16,6 +16,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use burrow_task::BoxFuture;
 use bytes::Bytes;
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt as _, WriteMultipart};
@@ -86,9 +87,11 @@ impl Blobs {
     ///
     /// # Errors
     /// The store's.
-    pub async fn put(&self, key: &str, bytes: Bytes) -> Result<(), Error> {
-        self.store.put(&Key::from(key), bytes.into()).await?;
-        Ok(())
+    pub fn put<'a>(&'a self, key: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            self.store.put(&Key::from(key), bytes.into()).await?;
+            Ok(())
+        })
     }
 
     /// Makes a finished file a blob: on a local folder by fsync and rename, else by copying; the file is gone afterwards.
@@ -96,59 +99,65 @@ impl Blobs {
     ///
     /// # Errors
     /// The file's or the store's; the file is then still there.
-    pub async fn adopt(&self, key: &str, file: &Path) -> Result<(), Error> {
-        let at = |source| Error::File { path: file.to_owned(), source };
-        if let Some(folder) = &self.folder {
-            let (from, to) = (file.to_owned(), folder.join(key));
-            return tokio::task::spawn_blocking(move || adopt_local(&from, &to)).await.map_err(|e| at(std::io::Error::other(e)))?.map_err(at);
-        }
-        let mut input = tokio::fs::File::open(file).await.map_err(at)?;
-        let mut output = WriteMultipart::new_with_chunk_size(self.store.put_multipart(&Key::from(key)).await?, PIECE);
-        let mut piece = vec![0; 1 << 18];
-        loop {
-            let n = tokio::io::AsyncReadExt::read(&mut input, &mut piece).await.map_err(at)?;
-            if n == 0 {
-                break;
+    pub fn adopt<'a>(&'a self, key: &'a str, file: &'a Path) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            let at = |source| Error::File { path: file.to_owned(), source };
+            if let Some(folder) = &self.folder {
+                let (from, to) = (file.to_owned(), folder.join(key));
+                return burrow_task::spawn_blocking(move || adopt_local(&from, &to)).await.map_err(|e| at(std::io::Error::other(e)))?.map_err(at);
             }
-            output.wait_for_capacity(4).await?;
-            output.write(piece.get(..n).unwrap_or_default());
-        }
-        output.finish().await?;
-        tokio::fs::remove_file(file).await.map_err(at)
+            let mut input = tokio::fs::File::open(file).await.map_err(at)?;
+            let mut output = WriteMultipart::new_with_chunk_size(self.store.put_multipart(&Key::from(key)).await?, PIECE);
+            let mut piece = vec![0; 1 << 18];
+            loop {
+                let n = tokio::io::AsyncReadExt::read(&mut input, &mut piece).await.map_err(at)?;
+                if n == 0 {
+                    break;
+                }
+                output.wait_for_capacity(4).await?;
+                output.write(piece.get(..n).unwrap_or_default());
+            }
+            output.finish().await?;
+            tokio::fs::remove_file(file).await.map_err(at)
+        })
     }
 
     /// Size in bytes; `None` if there is no such blob.
     ///
     /// # Errors
     /// The store's.
-    pub async fn size(&self, key: &str) -> Result<Option<u64>, Error> {
-        match self.store.head(&Key::from(key)).await {
-            Ok(meta) => Ok(Some(meta.size)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+    pub fn size<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<u64>, Error>> {
+        Box::pin(async move {
+            match self.store.head(&Key::from(key)).await {
+                Ok(meta) => Ok(Some(meta.size)),
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        })
     }
 
     /// Reads up to `length` bytes from `offset`; fewer at the end.
     ///
     /// # Errors
     /// The store's; a missing blob is one.
-    pub async fn read(&self, key: &str, offset: u64, length: u64) -> Result<Bytes, Error> {
-        let key = Key::from(key);
-        match self.store.get_range(&key, offset..offset + length).await {
-            Ok(bytes) => Ok(bytes),
-            Err(error) => {
-                // Stores differ in what they say about ranges past the end; the size decides.
-                let size = self.store.head(&key).await?.size;
-                if offset >= size {
-                    return Ok(Bytes::new());
+    pub fn read<'a>(&'a self, key: &'a str, offset: u64, length: u64) -> BoxFuture<'a, Result<Bytes, Error>> {
+        Box::pin(async move {
+            let key = Key::from(key);
+            match self.store.get_range(&key, offset..offset + length).await {
+                Ok(bytes) => Ok(bytes),
+                Err(error) => {
+                    // Stores differ in what they say about ranges past the end; the size decides.
+                    let size = self.store.head(&key).await?.size;
+                    if offset >= size {
+                        return Ok(Bytes::new());
+                    }
+                    if offset + length <= size {
+                        return Err(error.into());
+                    }
+                    Ok(self.store.get_range(&key, offset..size).await?)
                 }
-                if offset + length <= size {
-                    return Err(error.into());
-                }
-                Ok(self.store.get_range(&key, offset..size).await?)
             }
-        }
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use burrow_task::BoxFuture;
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::BoxStream;
@@ -116,53 +117,57 @@ impl Chunks {
     ///
     /// # Errors
     /// [`Error::Transport`] when the connection broke before the end.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        while !self.ended {
-            match self.body.frame().await {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(bytes) => return Ok(Some(bytes)),
-                    Err(frame) => self.trailer = frame.into_trailers().ok(),
-                },
-                Some(Err(error)) => {
-                    self.ended = true;
-                    self.lease = None;
-                    return Err(Error::transport(self.doing, error));
-                }
-                None => {
-                    self.ended = true;
-                    if let Some(lease) = self.lease.take()
-                        && self.keep
-                    {
-                        lease.give_back();
+    pub fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, Error>> {
+        Box::pin(async move {
+            while !self.ended {
+                match self.body.frame().await {
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(bytes) => return Ok(Some(bytes)),
+                        Err(frame) => self.trailer = frame.into_trailers().ok(),
+                    },
+                    Some(Err(error)) => {
+                        self.ended = true;
+                        self.lease = None;
+                        return Err(Error::transport(self.doing, error));
+                    }
+                    None => {
+                        self.ended = true;
+                        if let Some(lease) = self.lease.take()
+                            && self.keep
+                        {
+                            lease.give_back();
+                        }
                     }
                 }
             }
-        }
-        Ok(None)
+            Ok(None)
+        })
     }
 
     /// Everything up to the end.
     ///
     /// # Errors
     /// As [`Chunks::chunk`]; [`Error::Protocol`] when there is more than `limit` bytes.
-    pub async fn all(&mut self, limit: usize) -> Result<Bytes, Error> {
-        let mut first: Option<Bytes> = None;
-        let mut rest = Vec::new();
-        while let Some(bytes) = self.chunk().await? {
-            let so_far = first.as_ref().map_or(0, Bytes::len).saturating_add(rest.len());
-            if so_far.saturating_add(bytes.len()) > limit {
-                return Err(Error::Protocol(format!("{} answered more than {limit} bytes", self.doing)));
+    pub fn all(&mut self, limit: usize) -> BoxFuture<'_, Result<Bytes, Error>> {
+        Box::pin(async move {
+            let mut first: Option<Bytes> = None;
+            let mut rest = Vec::new();
+            while let Some(bytes) = self.chunk().await? {
+                let so_far = first.as_ref().map_or(0, Bytes::len).saturating_add(rest.len());
+                if so_far.saturating_add(bytes.len()) > limit {
+                    return Err(Error::Protocol(format!("{} answered more than {limit} bytes", self.doing)));
+                }
+                if first.is_none() {
+                    first = Some(bytes);
+                } else {
+                    rest.extend_from_slice(&bytes);
+                }
             }
-            if first.is_none() {
-                first = Some(bytes);
-            } else {
-                rest.extend_from_slice(&bytes);
-            }
-        }
-        Ok(match (first, rest.is_empty()) {
-            (None, _) => Bytes::new(),
-            (Some(first), true) => first,
-            (Some(first), false) => [&first[..], &rest].concat().into(),
+            Ok(match (first, rest.is_empty()) {
+                (None, _) => Bytes::new(),
+                (Some(first), true) => first,
+                (Some(first), false) => [&first[..], &rest].concat().into(),
+            })
         })
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use burrow_revdial::BoxStream;
+use burrow_task::BoxFuture;
 use bytes::Bytes;
 use http::header::{HeaderName, TE};
 use http::{HeaderValue, Method, StatusCode};
@@ -115,51 +116,61 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Refused`] when the form is wrong or the command was not found (422).
-    pub async fn exec(&self, form: &ExecForm) -> Result<ExecOutput, Error> {
-        let mut ask = Ask::new("POST /exec", Method::POST, "/exec").content_type(FORM).once();
-        // The result is in a trailer, which some servers send only to those who say that they read it.
-        ask.headers.push((TE, HeaderValue::from_static("trailers")));
-        let (_, chunks) = self.ask(ask, form.encode().into()).await?;
-        Ok(ExecOutput { chunks })
+    pub fn exec<'a>(&'a self, form: &'a ExecForm) -> BoxFuture<'a, Result<ExecOutput, Error>> {
+        Box::pin(async move {
+            let mut ask = Ask::new("POST /exec", Method::POST, "/exec").content_type(FORM).once();
+            // The result is in a trailer, which some servers send only to those who say that they read it.
+            ask.headers.push((TE, HeaderValue::from_static("trailers")));
+            let (_, chunks) = self.ask(ask, form.encode().into()).await?;
+            Ok(ExecOutput { chunks })
+        })
     }
 
     /// `GET /workdir`: the work directory's absolute path on the machine.
     ///
     /// # Errors
     /// [`Error`]
-    pub async fn workdir(&self) -> Result<String, Error> {
-        let bytes = self.whole(Ask::new("GET /workdir", Method::GET, "/workdir"), Body::empty(), 64 << 10).await?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    pub fn workdir(&self) -> BoxFuture<'_, Result<String, Error>> {
+        Box::pin(async move {
+            let bytes = self.whole(Ask::new("GET /workdir", Method::GET, "/workdir"), Body::empty(), 64 << 10).await?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        })
     }
 
     /// `PUT /write`: one file with these permission bits, below the work directory.
     ///
     /// # Errors
     /// [`Error`]
-    pub async fn write(&self, path: &str, permissions: u32, content: Body) -> Result<(), Error> {
-        // Decimal, and Go's bits rather than POSIX's; for permissions alone they are the same (T8).
-        let target = format!("/write?path={}&mode={}", escape(path), GoMode::regular(permissions).0);
-        let ask = Ask::new("PUT /write", Method::PUT, target).once().unlimited();
-        self.whole(ask, content, 64 << 10).await.map(drop)
+    pub fn write<'a>(&'a self, path: &'a str, permissions: u32, content: Body) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            // Decimal, and Go's bits rather than POSIX's; for permissions alone they are the same (T8).
+            let target = format!("/write?path={}&mode={}", escape(path), GoMode::regular(permissions).0);
+            let ask = Ask::new("PUT /write", Method::PUT, target).once().unlimited();
+            self.whole(ask, content, 64 << 10).await.map(drop)
+        })
     }
 
     /// `PUT /writetgz`: extracts a tar.gz below `dir` (empty: the work directory).
     ///
     /// # Errors
     /// [`Error`]
-    pub async fn write_tgz(&self, dir: &str, tgz: Body) -> Result<(), Error> {
-        let target = format!("/writetgz?dir={}", escape(dir));
-        self.whole(Ask::new("PUT /writetgz", Method::PUT, target).once().unlimited(), tgz, 64 << 10).await.map(drop)
+    pub fn write_tgz<'a>(&'a self, dir: &'a str, tgz: Body) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            let target = format!("/writetgz?dir={}", escape(dir));
+            self.whole(Ask::new("PUT /writetgz", Method::PUT, target).once().unlimited(), tgz, 64 << 10).await.map(drop)
+        })
     }
 
     /// `POST /writetgz`: the buildlet fetches the tar.gz itself.
     ///
     /// # Errors
     /// [`Error`]
-    pub async fn write_tgz_from_url(&self, dir: &str, url: &str) -> Result<(), Error> {
-        let target = format!("/writetgz?dir={}", escape(dir));
-        let ask = Ask::new("POST /writetgz", Method::POST, target).content_type(FORM).once().unlimited();
-        self.whole(ask, format!("url={}", escape(url)).into(), 64 << 10).await.map(drop)
+    pub fn write_tgz_from_url<'a>(&'a self, dir: &'a str, url: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            let target = format!("/writetgz?dir={}", escape(dir));
+            let ask = Ask::new("POST /writetgz", Method::POST, target).content_type(FORM).once().unlimited();
+            self.whole(ask, format!("url={}", escape(url)).into(), 64 << 10).await.map(drop)
+        })
     }
 
     /// `GET /tgz`: a directory as tar.gz. A Go buildlet sends many gzip members, one per MiB (T7): use a decoder for several members.
@@ -167,11 +178,13 @@ impl Client {
     ///
     /// # Errors
     /// [`Error`]
-    pub async fn get_tgz(&self, dir: &str) -> Result<Chunks, Error> {
-        // Buildlets of version 26 refuse an empty one.
-        let dir = if dir.is_empty() { "." } else { dir };
-        let target = format!("/tgz?dir={}", escape(dir));
-        Ok(self.ask(Ask::new("GET /tgz", Method::GET, target).unlimited(), Body::empty()).await?.1)
+    pub fn get_tgz<'a>(&'a self, dir: &'a str) -> BoxFuture<'a, Result<Chunks, Error>> {
+        Box::pin(async move {
+            // Buildlets of version 26 refuse an empty one.
+            let dir = if dir.is_empty() { "." } else { dir };
+            let target = format!("/tgz?dir={}", escape(dir));
+            Ok(self.ask(Ask::new("GET /tgz", Method::GET, target).unlimited(), Body::empty()).await?.1)
+        })
     }
 
     /// `GET /ls`: hands every line to `each`, as they arrive.
@@ -222,29 +235,33 @@ impl Client {
     ///
     /// # Errors
     /// [`Error`]; usually of no interest.
-    pub async fn halt(&self) -> Result<(), Error> {
-        let ask = Ask::new("POST /halt", Method::POST, "/halt").within(HALT_LIMIT);
-        self.whole(ask, Body::empty(), 64 << 10).await.map(drop)
+    pub fn halt(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            let ask = Ask::new("POST /halt", Method::POST, "/halt").within(HALT_LIMIT);
+            self.whole(ask, Body::empty(), 64 << 10).await.map(drop)
+        })
     }
 
     /// `POST /connect-ssh`: a raw connection to the machine's SSH server, after `authorized_key` (one line) was added for `user`. Limit 15 s.
     ///
     /// # Errors
     /// [`Error::Refused`] with the buildlet's explanation.
-    pub async fn connect_ssh(&self, user: &str, authorized_key: &str) -> Result<BoxStream, Error> {
-        let value = |text: &str| HeaderValue::from_str(text).map_err(|_| Error::Protocol("the SSH user or key cannot be sent in a header".into()));
-        let mut ask = Ask::new("POST /connect-ssh", Method::POST, "/connect-ssh").once().within(SSH_LIMIT);
-        ask.headers.push((HeaderName::from_static("x-go-ssh-user"), value(user)?));
-        ask.headers.push((HeaderName::from_static("x-go-authorized-key"), value(authorized_key)?));
-        ask.headers.push((http::header::CONTENT_LENGTH, HeaderValue::from_static("0")));
-        let (mut response, lease) = self.send(&ask, Body::empty()).await?;
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            let status = response.status().as_u16();
-            let mut chunks = Chunks::new(ask.doing, response.into_body(), lease);
-            let text = String::from_utf8_lossy(&chunks.beginning(4096).await).trim().to_owned();
-            return Err(Error::Refused { status, text });
-        }
-        let upgraded = hyper::upgrade::on(&mut response).await.map_err(|e| Error::transport(ask.doing, e))?;
-        Ok(Box::new(TokioIo::new(upgraded)))
+    pub fn connect_ssh<'a>(&'a self, user: &'a str, authorized_key: &'a str) -> BoxFuture<'a, Result<BoxStream, Error>> {
+        Box::pin(async move {
+            let value = |text: &str| HeaderValue::from_str(text).map_err(|_| Error::Protocol("the SSH user or key cannot be sent in a header".into()));
+            let mut ask = Ask::new("POST /connect-ssh", Method::POST, "/connect-ssh").once().within(SSH_LIMIT);
+            ask.headers.push((HeaderName::from_static("x-go-ssh-user"), value(user)?));
+            ask.headers.push((HeaderName::from_static("x-go-authorized-key"), value(authorized_key)?));
+            ask.headers.push((http::header::CONTENT_LENGTH, HeaderValue::from_static("0")));
+            let (mut response, lease) = self.send(&ask, Body::empty()).await?;
+            if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                let status = response.status().as_u16();
+                let mut chunks = Chunks::new(ask.doing, response.into_body(), lease);
+                let text = String::from_utf8_lossy(&chunks.beginning(4096).await).trim().to_owned();
+                return Err(Error::Refused { status, text });
+            }
+            let upgraded = hyper::upgrade::on(&mut response).await.map_err(|e| Error::transport(ask.doing, e))?;
+            Ok(Box::new(TokioIo::new(upgraded)) as BoxStream)
+        })
     }
 }

@@ -1,5 +1,6 @@
 //! The client itself: a few idle connections, limits, and the way a request is sent.
 
+use burrow_task::BoxFuture;
 use protocol_buildlet::INSTANCE_HEADER;
 use std::fmt;
 use std::path::PathBuf;
@@ -210,18 +211,20 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Transport`]
-    pub async fn connect(&self) -> Result<BoxStream, Error> {
-        match timeout(DIAL_LIMIT, self.shared.dial.dial()).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(Error::transport("connecting to the worker", error)),
-            Err(_) => Err(Error::timed_out("connecting to the worker", DIAL_LIMIT)),
-        }
+    pub fn connect(&self) -> BoxFuture<'_, Result<BoxStream, Error>> {
+        Box::pin(async move {
+            match timeout(DIAL_LIMIT, self.shared.dial.dial()).await {
+                Ok(Ok(stream)) => Ok(stream),
+                Ok(Err(error)) => Err(Error::transport("connecting to the worker", error)),
+                Err(_) => Err(Error::timed_out("connecting to the worker", DIAL_LIMIT)),
+            }
+        })
     }
 
     async fn fresh(&self) -> Result<Lease, Error> {
         let stream = self.connect().await?;
         let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(|e| Error::transport("connecting to the worker", e))?;
-        let task = tokio::spawn(async move {
+        let task = burrow_task::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::trace!(%error, "a connection to a worker ended");
             }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use burrow_task::BoxFuture;
 use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
 use http::{HeaderValue, Method};
@@ -41,16 +42,16 @@ impl Client {
     ///
     /// # Errors
     /// [`Error`]
-    pub async fn status(&self) -> Result<Status, Error> {
-        self.status_within(HEAD_LIMIT).await
+    pub fn status(&self) -> BoxFuture<'_, Result<Status, Error>> {
+        Box::pin(async move { self.status_within(HEAD_LIMIT).await })
     }
 
     /// [`Client::status`] with another limit.
     ///
     /// # Errors
     /// [`Error`]
-    pub async fn status_within(&self, limit: Duration) -> Result<Status, Error> {
-        self.json(Ask::new("GET /status", Method::GET, "/status").within(limit), Body::empty()).await
+    pub fn status_within(&self, limit: Duration) -> BoxFuture<'_, Result<Status, Error>> {
+        Box::pin(async move { self.json(Ask::new("GET /status", Method::GET, "/status").within(limit), Body::empty()).await })
     }
 
     /// `POST /prepare`: ends what earlier builds left running, empties the work directory except for the named source trees, and verifies those.
@@ -69,68 +70,78 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Refused`] with 409 when `dir` does not hold `base`.
-    pub async fn put_tree(&self, dir: &str, base: Option<&str>, want: &str, gzipped: bool, tar: Body) -> Result<TreeState, Error> {
-        let target = format!("/tree?dir={}&base={}&want={}", escape(dir), escape(base.unwrap_or_default()), escape(want));
-        let mut ask = Ask::new("POST /tree", Method::POST, target).content_type("application/x-tar").once().unlimited();
-        if gzipped {
-            ask.headers.push((CONTENT_ENCODING, HeaderValue::from_static("gzip")));
-        }
-        self.json(ask, tar).await
+    pub fn put_tree<'a>(&'a self, dir: &'a str, base: Option<&'a str>, want: &'a str, gzipped: bool, tar: Body) -> BoxFuture<'a, Result<TreeState, Error>> {
+        Box::pin(async move {
+            let target = format!("/tree?dir={}&base={}&want={}", escape(dir), escape(base.unwrap_or_default()), escape(want));
+            let mut ask = Ask::new("POST /tree", Method::POST, target).content_type("application/x-tar").once().unlimited();
+            if gzipped {
+                ask.headers.push((CONTENT_ENCODING, HeaderValue::from_static("gzip")));
+            }
+            self.json(ask, tar).await
+        })
     }
 
     /// `PUT /executions/{id}`: starts it, or finds it if it was started before. With `wait` the answer is held until it ends or `wait` has passed.
     ///
     /// # Errors
     /// [`Error::Refused`] with 409 when the id is taken by another request, 400 when the worker cannot do what is asked.
-    pub async fn start_execution(&self, id: &str, request: &ExecRequest, wait: Option<Duration>) -> Result<ExecStatus, Error> {
-        let ask = Ask::new("PUT /executions", Method::PUT, execution_path(id)?).content_type(JSON);
-        self.json(held(ask, wait), to_json(request)?).await
+    pub fn start_execution<'a>(&'a self, id: &'a str, request: &'a ExecRequest, wait: Option<Duration>) -> BoxFuture<'a, Result<ExecStatus, Error>> {
+        Box::pin(async move {
+            let ask = Ask::new("PUT /executions", Method::PUT, execution_path(id)?).content_type(JSON);
+            self.json(held(ask, wait), to_json(request)?).await
+        })
     }
 
     /// `GET /executions/{id}`: its state, at once, or when it ends or `wait` has passed.
     ///
     /// # Errors
     /// [`Error::Refused`] with 404 when there is none.
-    pub async fn execution(&self, id: &str, wait: Option<Duration>) -> Result<ExecStatus, Error> {
-        let ask = Ask::new("GET /executions", Method::GET, execution_path(id)?);
-        self.json(held(ask, wait), Body::empty()).await
+    pub fn execution<'a>(&'a self, id: &'a str, wait: Option<Duration>) -> BoxFuture<'a, Result<ExecStatus, Error>> {
+        Box::pin(async move {
+            let ask = Ask::new("GET /executions", Method::GET, execution_path(id)?);
+            self.json(held(ask, wait), Body::empty()).await
+        })
     }
 
     /// `GET /executions`: all of them, ended ones included until they are purged.
     ///
     /// # Errors
     /// [`Error`]
-    pub async fn executions(&self) -> Result<Vec<ExecStatus>, Error> {
-        self.json(Ask::new("GET /executions", Method::GET, "/executions"), Body::empty()).await
+    pub fn executions(&self) -> BoxFuture<'_, Result<Vec<ExecStatus>, Error>> {
+        Box::pin(async move { self.json(Ask::new("GET /executions", Method::GET, "/executions"), Body::empty()).await })
     }
 
     /// `GET /executions/{id}/output`: its output from byte `offset` on; with `follow` until it has ended and everything was sent.
     ///
     /// # Errors
     /// [`Error::Refused`] with 404 when there is none, 416 when `offset` is past the end.
-    pub async fn output(&self, id: &str, offset: u64, follow: bool) -> Result<Chunks, Error> {
-        let mut target = format!("{}/output?offset={offset}", execution_path(id)?);
-        if follow {
-            target.push_str("&follow=1");
-        }
-        let (head, chunks) = self.ask(Ask::new("GET output", Method::GET, target), Body::empty()).await?;
-        // A worker that starts elsewhere than asked would silently damage the log.
-        let begins = head.headers().get(OUTPUT_OFFSET_HEADER).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
-        if begins != Some(offset) {
-            return Err(Error::Protocol(format!("output was asked for from byte {offset}, but begins at {begins:?}")));
-        }
-        Ok(chunks)
+    pub fn output<'a>(&'a self, id: &'a str, offset: u64, follow: bool) -> BoxFuture<'a, Result<Chunks, Error>> {
+        Box::pin(async move {
+            let mut target = format!("{}/output?offset={offset}", execution_path(id)?);
+            if follow {
+                target.push_str("&follow=1");
+            }
+            let (head, chunks) = self.ask(Ask::new("GET output", Method::GET, target), Body::empty()).await?;
+            // A worker that starts elsewhere than asked would silently damage the log.
+            let begins = head.headers().get(OUTPUT_OFFSET_HEADER).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+            if begins != Some(offset) {
+                return Err(Error::Protocol(format!("output was asked for from byte {offset}, but begins at {begins:?}")));
+            }
+            Ok(chunks)
+        })
     }
 
     /// `DELETE /executions/{id}`: kills its whole process tree if it runs; with `purge` forgets its record and output as well.
     ///
     /// # Errors
     /// [`Error::Refused`] with 404 when there is none.
-    pub async fn kill(&self, id: &str, purge: bool) -> Result<(), Error> {
-        let mut target = execution_path(id)?;
-        if purge {
-            target.push_str("?purge=1");
-        }
-        self.whole(Ask::new("DELETE /executions", Method::DELETE, target), Body::empty(), 1 << 20).await.map(drop)
+    pub fn kill<'a>(&'a self, id: &'a str, purge: bool) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            let mut target = execution_path(id)?;
+            if purge {
+                target.push_str("?purge=1");
+            }
+            self.whole(Ask::new("DELETE /executions", Method::DELETE, target), Body::empty(), 1 << 20).await.map(drop)
+        })
     }
 }

@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use burrow_clock::SharedClock;
+use burrow_task::BoxFuture;
 use rustls::crypto::CryptoProvider;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -162,22 +163,26 @@ impl Certificates {
     ///
     /// # Errors
     /// Why there is no new one.
-    pub async fn renew(&self) -> Result<(), CertificateError> {
-        let pair = match &self.shared.source {
-            Source::Files { cert, key } => files::read(cert, key)?,
-            Source::SelfSigned { dir, names } => self_signed::open(dir, names, &self.shared.clock)?,
-            Source::Acme(acme) => acme.fetch(&self.shared.resolver).await?,
-        };
-        self.shared.use_pair(pair);
-        Ok(())
+    pub fn renew(&self) -> BoxFuture<'_, Result<(), CertificateError>> {
+        Box::pin(async move {
+            let pair = match &self.shared.source {
+                Source::Files { cert, key } => files::read(cert, key)?,
+                Source::SelfSigned { dir, names } => self_signed::open(dir, names, &self.shared.clock)?,
+                Source::Acme(acme) => acme.fetch(&self.shared.resolver).await?,
+            };
+            self.shared.use_pair(pair);
+            Ok(())
+        })
     }
 
     /// Keeps the certificate valid until `shutdown`.
-    pub async fn keep(&self, shutdown: CancellationToken) {
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = self.keep_for_ever() => {}
-        }
+    pub fn keep(&self, shutdown: CancellationToken) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = self.keep_for_ever() => {}
+            }
+        })
     }
 
     async fn keep_for_ever(&self) {

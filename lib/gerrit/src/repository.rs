@@ -219,7 +219,7 @@ impl Repository {
 
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&gix::Repository) -> Result<T, GitError> + Send + 'static) -> Result<T, GitError> {
         let inner = Arc::clone(&self.inner);
-        let done = tokio::task::spawn_blocking(move || {
+        let done = burrow_task::spawn_blocking(move || {
             let repo = inner.repo.read().unwrap_or_else(std::sync::PoisonError::into_inner).to_thread_local();
             work(&repo)
         });

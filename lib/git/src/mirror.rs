@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use burrow_task::BoxFuture;
 use bytes::Bytes;
 use futures_util::Stream;
 
@@ -48,50 +49,52 @@ impl Mirror {
     ///
     /// # Errors
     /// [`Error::BadUrl`], [`Error::NoGit`], or [`Error::Local`] when the folder cannot be used.
-    pub async fn open(dir: &Path, url: &str) -> Result<Mirror, Error> {
-        Self::open_with_token(dir, url, None).await
+    pub fn open<'a>(dir: &'a Path, url: &'a str) -> BoxFuture<'a, Result<Mirror, Error>> {
+        Box::pin(async move { Self::open_with_token(dir, url, None).await })
     }
 
     /// The same of a remote that wants a bearer token (over HTTP). The token stands in a file that only the owner can read, never in an argument.
     ///
     /// # Errors
     /// As [`Mirror::open`]; [`Error::BadToken`] for one that cannot stand in a header.
-    pub async fn open_with_token(dir: &Path, url: &str, token: Option<&str>) -> Result<Mirror, Error> {
-        if token.is_some_and(|token| token.is_empty() || token.bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'"' | b'\\' | b'#' | b';'))) {
-            return Err(Error::BadToken);
-        }
-        if url.is_empty() || url.starts_with('-') || url.chars().any(char::is_control) {
-            return Err(Error::BadUrl(url.to_owned()));
-        }
-        let local = |error: std::io::Error| Error::Local { path: dir.to_owned(), message: error.to_string() };
-        std::fs::create_dir_all(dir).map_err(local)?;
-        let dir = std::fs::canonicalize(dir).map_err(local)?;
-        // A relative folder means "below the current folder of whoever asks", not below the mirror.
-        let url = match Path::new(url) {
-            path if path.is_dir() => {
-                std::fs::canonicalize(path).ok().and_then(|path| path.into_os_string().into_string().ok()).unwrap_or_else(|| url.to_owned())
+    pub fn open_with_token<'a>(dir: &'a Path, url: &'a str, token: Option<&'a str>) -> BoxFuture<'a, Result<Mirror, Error>> {
+        Box::pin(async move {
+            if token.is_some_and(|token| token.is_empty() || token.bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'"' | b'\\' | b'#' | b';'))) {
+                return Err(Error::BadToken);
             }
-            _ => url.to_owned(),
-        };
-        let config = dir.join("burrow-gitconfig");
-        let mut settings = "# Read by the git programs that follow this mirror, instead of a user's own settings.\n\
+            if url.is_empty() || url.starts_with('-') || url.chars().any(char::is_control) {
+                return Err(Error::BadUrl(url.to_owned()));
+            }
+            let local = |error: std::io::Error| Error::Local { path: dir.to_owned(), message: error.to_string() };
+            std::fs::create_dir_all(dir).map_err(local)?;
+            let dir = std::fs::canonicalize(dir).map_err(local)?;
+            // A relative folder means "below the current folder of whoever asks", not below the mirror.
+            let url = match Path::new(url) {
+                path if path.is_dir() => {
+                    std::fs::canonicalize(path).ok().and_then(|path| path.into_os_string().into_string().ok()).unwrap_or_else(|| url.to_owned())
+                }
+                _ => url.to_owned(),
+            };
+            let config = dir.join("burrow-gitconfig");
+            let mut settings = "# Read by the git programs that follow this mirror, instead of a user's own settings.\n\
              [safe]\n\tdirectory = *\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[fetch]\n\tshowForcedUpdates = false\n[init]\n\tdefaultBranch = main\n"
-            .to_owned();
-        if let Some(token) = token {
-            // Only for this server: a redirect elsewhere does not get it.
-            let server = url.find("://").and_then(|at| url.get(at + 3..)?.find('/').map(|end| at + 3 + end)).and_then(|end| url.get(..end)).unwrap_or(&url);
-            if server.contains(['"', '\\']) {
-                return Err(Error::BadUrl(url));
+                .to_owned();
+            if let Some(token) = token {
+                // Only for this server: a redirect elsewhere does not get it.
+                let server = url.find("://").and_then(|at| url.get(at + 3..)?.find('/').map(|end| at + 3 + end)).and_then(|end| url.get(..end)).unwrap_or(&url);
+                if server.contains(['"', '\\']) {
+                    return Err(Error::BadUrl(url));
+                }
+                settings.push_str(&format!("[http \"{server}/\"]\n\textraHeader = \"Authorization: Bearer {token}\"\n"));
             }
-            settings.push_str(&format!("[http \"{server}/\"]\n\textraHeader = \"Authorization: Bearer {token}\"\n"));
-        }
-        write_private(&config, &settings).map_err(local)?;
-        if !dir.join("HEAD").exists() {
-            init(&dir, &config, "sha1").await?;
-        }
-        remove_stale_locks(&dir);
-        let repo = open_repo(&dir)?;
-        Ok(Mirror { inner: Arc::new(Inner { dir, url, config, fetching: tokio::sync::Mutex::new(()), repo: std::sync::RwLock::new(repo) }) })
+            write_private(&config, &settings).map_err(local)?;
+            if !dir.join("HEAD").exists() {
+                init(&dir, &config, "sha1").await?;
+            }
+            remove_stale_locks(&dir);
+            let repo = open_repo(&dir)?;
+            Ok(Mirror { inner: Arc::new(Inner { dir, url, config, fetching: tokio::sync::Mutex::new(()), repo: std::sync::RwLock::new(repo) }) })
+        })
     }
 
     /// The address that is followed.
@@ -112,20 +115,22 @@ impl Mirror {
     /// # Errors
     /// [`Error::Gone`], [`Error::Auth`], [`Error::Timeout`], [`Error::Other`]; the mirror is then as it was, or has
     /// some of the news.
-    pub async fn fetch(&self, timeout: Duration) -> Result<(), Error> {
-        let _one = self.inner.fetching.lock().await;
-        match tokio::time::timeout(timeout, self.fetch_locked(timeout)).await {
-            Ok(result) => {
-                if matches!(result, Err(Error::Timeout { .. })) {
-                    remove_stale_locks(&self.inner.dir);
+    pub fn fetch(&self, timeout: Duration) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            let _one = self.inner.fetching.lock().await;
+            match tokio::time::timeout(timeout, self.fetch_locked(timeout)).await {
+                Ok(result) => {
+                    if matches!(result, Err(Error::Timeout { .. })) {
+                        remove_stale_locks(&self.inner.dir);
+                    }
+                    result
                 }
-                result
+                Err(_) => {
+                    remove_stale_locks(&self.inner.dir);
+                    Err(Error::Timeout { limit: timeout })
+                }
             }
-            Err(_) => {
-                remove_stale_locks(&self.inner.dir);
-                Err(Error::Timeout { limit: timeout })
-            }
-        }
+        })
     }
 
     async fn fetch_locked(&self, timeout: Duration) -> Result<(), Error> {
@@ -207,21 +212,25 @@ impl Mirror {
     ///
     /// # Errors
     /// [`Error::Local`] when the references cannot be read.
-    pub async fn branches(&self) -> Result<Vec<(String, Oid)>, Error> {
-        let refs = self.own_refs().await?;
-        Ok(refs.into_iter().filter_map(|(name, id)| Some((name.strip_prefix("refs/heads/")?.to_owned(), id))).collect())
+    pub fn branches(&self) -> BoxFuture<'_, Result<Vec<(String, Oid)>, Error>> {
+        Box::pin(async move {
+            let refs = self.own_refs().await?;
+            Ok(refs.into_iter().filter_map(|(name, id)| Some((name.strip_prefix("refs/heads/")?.to_owned(), id))).collect())
+        })
     }
 
     /// All tags, by name, with the commits they point at in the end. Tags of other things than commits are left out.
     ///
     /// # Errors
     /// [`Error::Local`] when the references cannot be read.
-    pub async fn tags(&self) -> Result<Vec<(String, Oid)>, Error> {
-        let refs = self.own_refs().await?;
-        self.blocking(move |repo| {
-            Ok(refs.into_iter().filter_map(|(name, id)| Some((name.strip_prefix("refs/tags/")?.to_owned(), read::peel(repo, id)?))).collect())
+    pub fn tags(&self) -> BoxFuture<'_, Result<Vec<(String, Oid)>, Error>> {
+        Box::pin(async move {
+            let refs = self.own_refs().await?;
+            self.blocking(move |repo| {
+                Ok(refs.into_iter().filter_map(|(name, id)| Some((name.strip_prefix("refs/tags/")?.to_owned(), read::peel(repo, id)?))).collect())
+            })
+            .await
         })
-        .await
     }
 
     /// The branch that the remote calls its default, as of the last fetch; else `main`, else `master`, else the only
@@ -229,17 +238,19 @@ impl Mirror {
     ///
     /// # Errors
     /// [`Error::Local`] when the references cannot be read.
-    pub async fn default_branch(&self) -> Result<Option<String>, Error> {
-        let branches = self.branches().await?;
-        let has = |name: &str| branches.iter().any(|(branch, _)| branch == name);
-        let head = std::fs::read_to_string(self.inner.dir.join("HEAD")).unwrap_or_default();
-        let named = head.trim().strip_prefix("ref: refs/heads/").unwrap_or_default();
-        Ok(match branches.as_slice() {
-            _ if has(named) => Some(named.to_owned()),
-            _ if has("main") => Some("main".to_owned()),
-            _ if has("master") => Some("master".to_owned()),
-            [(only, _)] => Some(only.clone()),
-            _ => None,
+    pub fn default_branch(&self) -> BoxFuture<'_, Result<Option<String>, Error>> {
+        Box::pin(async move {
+            let branches = self.branches().await?;
+            let has = |name: &str| branches.iter().any(|(branch, _)| branch == name);
+            let head = std::fs::read_to_string(self.inner.dir.join("HEAD")).unwrap_or_default();
+            let named = head.trim().strip_prefix("ref: refs/heads/").unwrap_or_default();
+            Ok(match branches.as_slice() {
+                _ if has(named) => Some(named.to_owned()),
+                _ if has("main") => Some("main".to_owned()),
+                _ if has("master") => Some("master".to_owned()),
+                [(only, _)] => Some(only.clone()),
+                _ => None,
+            })
         })
     }
 
@@ -265,8 +276,8 @@ impl Mirror {
     ///
     /// # Errors
     /// [`Error::Corrupt`] when it cannot be read.
-    pub async fn commit(&self, id: Oid) -> Result<Option<Commit>, Error> {
-        self.blocking(move |repo| read::commit(repo, id)).await
+    pub fn commit(&self, id: Oid) -> BoxFuture<'_, Result<Option<Commit>, Error>> {
+        Box::pin(async move { self.blocking(move |repo| read::commit(repo, id)).await })
     }
 
     /// The commit that a person means: a whole hash, `HEAD`, a branch, a tag, a full reference name, or the beginning
@@ -275,22 +286,24 @@ impl Mirror {
     ///
     /// # Errors
     /// [`Error::Local`] when the references cannot be read.
-    pub async fn resolve(&self, rev: &str) -> Result<Option<Oid>, Error> {
-        let rev = rev.to_owned();
-        let refs = self.own_refs().await?;
-        let head = if rev == "HEAD" { self.default_branch().await? } else { None };
-        self.blocking(move |repo| {
-            if let Some(found) = rev.parse().ok().and_then(|id| read::peel(repo, id)) {
-                return Ok(Some(found));
-            }
-            let name = head.unwrap_or(rev);
-            let named = [format!("refs/heads/{name}"), format!("refs/tags/{name}"), name.clone()];
-            if let Some(found) = named.iter().find_map(|name| refs.get(name)).and_then(|id| read::peel(repo, *id)) {
-                return Ok(Some(found));
-            }
-            Ok(read::by_prefix(repo, &name))
+    pub fn resolve<'a>(&'a self, rev: &'a str) -> BoxFuture<'a, Result<Option<Oid>, Error>> {
+        Box::pin(async move {
+            let rev = rev.to_owned();
+            let refs = self.own_refs().await?;
+            let head = if rev == "HEAD" { self.default_branch().await? } else { None };
+            self.blocking(move |repo| {
+                if let Some(found) = rev.parse().ok().and_then(|id| read::peel(repo, id)) {
+                    return Ok(Some(found));
+                }
+                let name = head.unwrap_or(rev);
+                let named = [format!("refs/heads/{name}"), format!("refs/tags/{name}"), name.clone()];
+                if let Some(found) = named.iter().find_map(|name| refs.get(name)).and_then(|id| read::peel(repo, *id)) {
+                    return Ok(Some(found));
+                }
+                Ok(read::by_prefix(repo, &name))
+            })
+            .await
         })
-        .await
     }
 
     /// The content of the file at `path` (with `/`) in a commit. `None` when there is none, or it is not a file;
@@ -298,9 +311,11 @@ impl Mirror {
     ///
     /// # Errors
     /// [`Error::Missing`] when the commit is not here.
-    pub async fn read_file(&self, commit: Oid, path: &str) -> Result<Option<Bytes>, Error> {
-        let path = path.to_owned();
-        self.blocking(move |repo| read::file(repo, commit, path.as_bytes())).await
+    pub fn read_file<'a>(&'a self, commit: Oid, path: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, Error>> {
+        Box::pin(async move {
+            let path = path.to_owned();
+            self.blocking(move |repo| read::file(repo, commit, path.as_bytes())).await
+        })
     }
 
     /// The names in the root directory of a commit, as git sorts them; directories end in `/`. Names that are not
@@ -308,16 +323,16 @@ impl Mirror {
     ///
     /// # Errors
     /// [`Error::Missing`] when the commit is not here.
-    pub async fn list_root(&self, commit: Oid) -> Result<Vec<String>, Error> {
-        self.blocking(move |repo| read::list_root(repo, commit)).await
+    pub fn list_root(&self, commit: Oid) -> BoxFuture<'_, Result<Vec<String>, Error>> {
+        Box::pin(async move { self.blocking(move |repo| read::list_root(repo, commit)).await })
     }
 
     /// The tree (state of all files) that a commit recorded.
     ///
     /// # Errors
     /// [`Error::Missing`] when the commit is not here.
-    pub async fn tree_of(&self, commit: Oid) -> Result<Oid, Error> {
-        self.blocking(move |repo| read::tree_of(repo, commit)).await
+    pub fn tree_of(&self, commit: Oid) -> BoxFuture<'_, Result<Oid, Error>> {
+        Box::pin(async move { self.blocking(move |repo| read::tree_of(repo, commit)).await })
     }
 
     /// The body of `POST /tree` (`docs/worker-protocol.md`, *Source trees*): a tar stream that turns a directory
@@ -377,7 +392,7 @@ impl Mirror {
 
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&gix::Repository) -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
         let mirror = self.clone();
-        match tokio::task::spawn_blocking(move || mirror.with(work)).await {
+        match burrow_task::spawn_blocking(move || mirror.with(work)).await {
             Ok(result) => result,
             Err(error) => Err(Error::Interrupted(error.to_string())),
         }

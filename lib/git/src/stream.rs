@@ -83,7 +83,7 @@ pub(crate) fn produce(work: impl FnOnce(&mut Chunks) -> Result<(), Stopped> + Se
             State::Running(from, thread) => (from, thread),
             State::Waiting(work) => {
                 let (to, from) = mpsc::channel(AHEAD);
-                let thread = tokio::task::spawn_blocking(move || {
+                let thread = burrow_task::spawn_blocking(move || {
                     let mut out = Chunks { to: to.clone(), buffer: BytesMut::with_capacity(CHUNK) };
                     let result = work(&mut out).and_then(|()| out.flush().map_err(Stopped::from));
                     if let Err(Stopped::Failed(error)) = result {

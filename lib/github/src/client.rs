@@ -8,6 +8,8 @@ use std::time::Duration;
 use burrow_clock::SharedClock;
 use burrow_http_client as http_client;
 use burrow_http_client::{Request, Response};
+use burrow_task::BoxFuture;
+use bytes::Bytes;
 use http::HeaderName;
 use http::header::{ACCEPT, AUTHORIZATION, DATE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LINK, LOCATION, RETRY_AFTER};
 use serde::Serialize;
@@ -121,11 +123,27 @@ pub(crate) struct Ask<'a> {
 }
 
 /// What came of one request, before it is known what it means for the subject.
-enum Raw<T> {
-    Good(Got<T>),
+enum Raw {
+    Good(Fetched),
     Redirect(String),
     NotFound,
     Gone,
+}
+
+/// A good answer, before it is read.
+struct Fetched {
+    url: String,
+    shape: Shape,
+    conditional: bool,
+    date: Time,
+    content: Content,
+}
+
+enum Content {
+    /// What was sent.
+    New { body: Bytes, etag: Option<String>, last_modified: Option<String>, next: Option<String> },
+    /// What was kept: nothing has changed.
+    Kept(Entry),
 }
 
 impl Client {
@@ -227,7 +245,7 @@ impl Client {
         let unusable = |why: String| CacheError::Unusable { path: path.to_owned(), why };
         let bytes = self.cache().to_json(&self.inner.base).map_err(unusable)?;
         let to = path.to_owned();
-        tokio::task::spawn_blocking(move || cache::write(&to, &bytes)).await.map_err(|error| unusable(error.to_string()))?
+        burrow_task::spawn_blocking(move || cache::write(&to, &bytes)).await.map_err(|error| unusable(error.to_string()))?
     }
 
     /// Takes over the validators of a file; none when there is no such file.
@@ -261,11 +279,19 @@ impl Client {
 
     /// Asks, follows redirects, and says what a refusal means for the subject.
     pub(crate) async fn ask<T: Read + Serialize + DeserializeOwned>(&self, ask: &Ask<'_>, subject: &Subject) -> Result<Got<T>, Error> {
+        self.read(self.fetch(ask, subject).await?)
+    }
+
+    fn fetch<'a>(&'a self, ask: &'a Ask<'a>, subject: &'a Subject) -> BoxFuture<'a, Result<Fetched, Error>> {
+        Box::pin(self.follow(ask, subject))
+    }
+
+    async fn follow(&self, ask: &Ask<'_>, subject: &Subject) -> Result<Fetched, Error> {
         let asked = ask.url.to_owned();
         let mut url = asked.clone();
         let mut redirected = None;
         for _ in 0..=REDIRECTS {
-            match self.request::<T>(&Ask { url: &url, ..*ask }).await? {
+            match self.request(&Ask { url: &url, ..*ask }).await? {
                 Raw::Redirect(location) => {
                     url = location;
                     redirected = Some(url.clone());
@@ -325,14 +351,16 @@ impl Client {
             ["", "repos", owner, name, _, number, ..] => format!("{}/repos/{owner}/{name}/issues/{number}", self.inner.base),
             _ => return None,
         };
-        match self.request::<Issue>(&Ask { url: &issue, shape: Shape::One, conditional: true }).await {
-            Ok(Raw::Good(got)) => got.items.into_iter().next().and_then(|issue| Some(Place { repo: issue.repo?, number: issue.number })),
+        match self.request(&Ask { url: &issue, shape: Shape::One, conditional: true }).await {
+            Ok(Raw::Good(got)) => {
+                self.read::<Issue>(got).ok()?.items.into_iter().next().and_then(|issue| Some(Place { repo: issue.repo?, number: issue.number }))
+            }
             _ => None,
         }
     }
 
     /// One request and the meaning of its status.
-    async fn request<T: Read + Serialize + DeserializeOwned>(&self, ask: &Ask<'_>) -> Result<Raw<T>, Error> {
+    async fn request(&self, ask: &Ask<'_>) -> Result<Raw, Error> {
         let known = if ask.conditional { self.cache().get(ask.url) } else { None };
         self.inner.budget.take(CORE).await?;
         let before = Time::from_ms(self.inner.clock.now_ms());
@@ -348,7 +376,7 @@ impl Client {
         match status {
             200 => self.good(ask, response, date).await.map(Raw::Good),
             304 => match known {
-                Some(entry) => Ok(Raw::Good(self.unchanged(ask, entry, date)?)),
+                Some(entry) => Ok(Raw::Good(Fetched { url: url(), shape: ask.shape, conditional: ask.conditional, date, content: Content::Kept(entry) })),
                 None => Err(Error::Malformed { url: url(), what: "nothing has changed, but nothing was said to be known".to_owned() }),
             },
             301 | 302 | 307 | 308 => Ok(Raw::Redirect(self.location(ask.url, response.header(LOCATION))?)),
@@ -394,8 +422,7 @@ impl Client {
         inner.http.send(request).await.map_err(|error| transport(url, error))
     }
 
-    async fn good<T: Read + Serialize + DeserializeOwned>(&self, ask: &Ask<'_>, response: Response, date: Time) -> Result<Got<T>, Error> {
-        let malformed = |what: String| Error::Malformed { url: ask.url.to_owned(), what };
+    async fn good(&self, ask: &Ask<'_>, response: Response, date: Time) -> Result<Fetched, Error> {
         let text = |name: HeaderName| response.header(name).map(str::to_owned);
         let (etag, last_modified) = (text(ETAG), text(LAST_MODIFIED));
         let next = match response.header(LINK).and_then(link::next) {
@@ -403,31 +430,43 @@ impl Client {
             None => None,
         };
         let body = response.bytes(self.inner.settings.body_limit).await.map_err(|error| transport(ask.url, error))?;
+        let content = Content::New { body, etag, last_modified, next };
+        Ok(Fetched { url: ask.url.to_owned(), shape: ask.shape, conditional: ask.conditional, date, content })
+    }
+
+    /// What an answer says; keeps it, if it can be asked for again.
+    fn read<T: Read + Serialize + DeserializeOwned>(&self, fetched: Fetched) -> Result<Got<T>, Error> {
+        let Fetched { url, shape, conditional, date, content } = fetched;
+        let (body, etag, last_modified, next) = match content {
+            Content::New { body, etag, last_modified, next } => (body, etag, last_modified, next),
+            Content::Kept(entry) => return self.unchanged(&url, entry, date),
+        };
+        let malformed = |what: String| Error::Malformed { url: url.clone(), what };
         // What is not UTF-8 is not JSON either; a wrong byte in one title must not hide a page of issues for ever.
         let body = String::from_utf8_lossy(&body);
-        let raw: Vec<&RawValue> = match ask.shape {
+        let raw: Vec<&RawValue> = match shape {
             Shape::List => serde_json::from_str(&body).map_err(|error| malformed(format!("a list was expected: {error}")))?,
             Shape::One => vec![serde_json::from_str(&body).map_err(|error| malformed(error.to_string()))?],
         };
         let items: Result<Vec<T>, Error> =
             raw.iter().enumerate().map(|(nth, item)| T::read(item.get()).map_err(|what| malformed(format!("entry {nth}: {what}")))).collect();
         let items = items?;
-        if ask.conditional && (etag.is_some() || last_modified.is_some()) {
+        if conditional && (etag.is_some() || last_modified.is_some()) {
             match serde_json::value::to_raw_value(&items) {
-                Ok(kept) => self.cache().put(ask.url, Entry { etag, last_modified, next: next.clone(), items: kept }),
-                Err(error) => tracing::debug!(%error, url = ask.url, "an answer cannot be kept"),
+                Ok(kept) => self.cache().put(&url, Entry { etag, last_modified, next: next.clone(), items: kept }),
+                Err(error) => tracing::debug!(%error, url, "an answer cannot be kept"),
             }
         }
         Ok(Got { items, next, date, unmodified: false })
     }
 
-    fn unchanged<T: DeserializeOwned>(&self, ask: &Ask<'_>, entry: Entry, date: Time) -> Result<Got<T>, Error> {
+    fn unchanged<T: DeserializeOwned>(&self, url: &str, entry: Entry, date: Time) -> Result<Got<T>, Error> {
         match serde_json::from_str(entry.items.get()) {
             Ok(items) => Ok(Got { items, next: entry.next, date, unmodified: true }),
             Err(error) => {
                 // A file that somebody else wrote. The next question is asked without it.
-                self.cache().remove(ask.url);
-                Err(Error::Retry { url: ask.url.to_owned(), message: format!("what was kept of it cannot be used: {error}"), after: None })
+                self.cache().remove(url);
+                Err(Error::Retry { url: url.to_owned(), message: format!("what was kept of it cannot be used: {error}"), after: None })
             }
         }
     }

@@ -317,7 +317,7 @@ impl Child {
             return Err(failure("it has no output".to_owned()));
         };
         let leader = group.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-        let watch = tokio::spawn(async move {
+        let watch = burrow_task::spawn(async move {
             tokio::time::sleep(GIT_LIMIT).await;
             if let Some(leader) = leader {
                 let _ = rustix::process::kill_process_group(leader, rustix::process::Signal::KILL);

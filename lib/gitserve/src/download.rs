@@ -174,7 +174,7 @@ impl Server {
             return None;
         }
         let (server, key) = (self.clone(), wanted.key.clone());
-        tokio::task::spawn_blocking(move || server.inner.cache.get(&key)).await.ok().flatten()
+        burrow_task::spawn_blocking(move || server.inner.cache.get(&key)).await.ok().flatten()
     }
 
     /// Joins the production of this archive, or begins it; but not (`None`) when it is kept, unless that is of no use.
@@ -199,7 +199,7 @@ impl Server {
         drop(running);
         self.inner.counts.made.fetch_add(1, Ordering::Relaxed);
         let (server, wanted) = (self.clone(), wanted.clone());
-        tokio::spawn(async move {
+        burrow_task::spawn(async move {
             let permit = Arc::clone(&server.inner.productions).acquire_owned().await;
             let work = {
                 let (server, feed, wanted) = (server.clone(), Arc::clone(&feed), wanted.clone());
@@ -217,7 +217,7 @@ impl Server {
                     }
                 }
             };
-            let done = tokio::task::spawn_blocking(work).await;
+            let done = burrow_task::spawn_blocking(work).await;
             if let Err(error) = done {
                 feed.finish(Err(Broken::Failed(error.to_string().into())));
             }

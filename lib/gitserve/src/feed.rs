@@ -315,5 +315,5 @@ pub(crate) async fn read_at(file: Arc<File>, offset: u64, count: usize) -> io::R
         file.read_exact_at(&mut bytes, offset)?;
         Ok(Bytes::from(bytes))
     };
-    tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    burrow_task::spawn_blocking(read).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }

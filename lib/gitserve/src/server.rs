@@ -228,7 +228,7 @@ impl Server {
             let open = server.inner.depot.get(&dir)?;
             work(&open, &open.repo())
         };
-        tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(Miss::Broken(error.to_string())))
+        burrow_task::spawn_blocking(read).await.unwrap_or_else(|error| Err(Miss::Broken(error.to_string())))
     }
 }
 

@@ -211,11 +211,11 @@ impl Server {
             return Err(failed(&"it has no pipes"));
         };
         // Ends by itself when git does.
-        tokio::spawn(async move {
+        burrow_task::spawn(async move {
             let _ = stdin.write_all(&input).await;
         });
         let name = caller.name.clone();
-        tokio::spawn(async move {
+        burrow_task::spawn(async move {
             let mut text = Vec::new();
             let mut stderr = stderr.take(8_000);
             let _ = stderr.read_to_end(&mut text).await;
@@ -312,7 +312,7 @@ async fn unzip(zipped: Bytes) -> Result<Bytes, Refusal> {
         let mut reader = flate2::read::MultiGzDecoder::new(&zipped[..]).take(LARGEST_REQUEST as u64 + 1);
         reader.read_to_end(&mut plain).map(|_| plain)
     };
-    match tokio::task::spawn_blocking(work).await {
+    match burrow_task::spawn_blocking(work).await {
         Ok(Ok(plain)) if plain.len() <= LARGEST_REQUEST => Ok(plain.into()),
         Ok(Ok(_)) => Err(too_large()),
         _ => Err(Refusal::bad("the request is not gzip data")),

@@ -160,7 +160,7 @@ fn look(cache: &Cache, job: &Job) -> Result<Local, Error> {
 
 /// Runs what blocks on a thread for such things.
 pub(crate) async fn blocking<T: Send + 'static>(cache: &Cache, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Error::cache("working in", cache.dir(), io::Error::other(error)))
+    burrow_task::spawn_blocking(work).await.map_err(|error| Error::cache("working in", cache.dir(), io::Error::other(error)))
 }
 
 /// Downloads segments into a cache.
@@ -250,7 +250,7 @@ impl Fetch<'_> {
         };
         let path = begun.path().to_owned();
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let writer = tokio::task::spawn_blocking(move || write(begun, receiver));
+        let writer = burrow_task::spawn_blocking(move || write(begun, receiver));
         let came = self.pump(response, wanted, sender, planned).await;
         let (written, result) = writer.await.map_err(|error| Trouble::Disk(Error::cache("writing", &path, io::Error::other(error))))?;
         result.map_err(|error| Trouble::Disk(Error::cache("writing", &path, error)))?;

@@ -128,7 +128,7 @@ fn cover(segment: &LocalSegment) -> Covered {
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, GetError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| GetError::Interrupted(error.to_string()))
+    burrow_task::spawn_blocking(work).await.map_err(|error| GetError::Interrupted(error.to_string()))
 }
 
 impl Live {
@@ -186,7 +186,7 @@ impl Live {
         let view = self.view();
         let covered: Vec<Covered> = self.segments.iter().map(cover).collect();
         self.covered = view.position();
-        self.writing = Some(tokio::task::spawn_blocking(move || {
+        self.writing = Some(burrow_task::spawn_blocking(move || {
             if let Err(error) = Snapshot::write(&view, &covered, &path) {
                 tracing::warn!("the snapshot was not written: {error}");
             }

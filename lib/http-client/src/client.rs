@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use burrow_task::BoxFuture;
 use bytes::Bytes;
 use http::header::{HOST, LOCATION, USER_AGENT};
 use http::{HeaderValue, Uri};
@@ -147,24 +148,26 @@ impl Client {
     ///
     /// # Errors
     /// Any [`Error`] but those of bodies.
-    pub async fn send(&self, request: Request) -> Result<Response, Error> {
-        let limit = request.redirects;
-        let begun = shown(&request.url);
-        let mut request = request;
-        let mut followed = 0;
-        loop {
-            let (head, body, lease) = self.hop(&request).await?;
-            let status = head.status.as_u16();
-            let location = match head.headers.get(LOCATION).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()) {
-                Some(location) if limit > 0 && matches!(status, 301 | 302 | 303 | 307 | 308) => location,
-                _ => return Ok(Response::new(request.url.to_string(), head, body, lease)),
-            };
-            if followed == limit {
-                return Err(Error::TooManyRedirects { url: begun, limit });
+    pub fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, Error>> {
+        Box::pin(async move {
+            let limit = request.redirects;
+            let begun = shown(&request.url);
+            let mut request = request;
+            let mut followed = 0;
+            loop {
+                let (head, body, lease) = self.hop(&request).await?;
+                let status = head.status.as_u16();
+                let location = match head.headers.get(LOCATION).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()) {
+                    Some(location) if limit > 0 && matches!(status, 301 | 302 | 303 | 307 | 308) => location,
+                    _ => return Ok(Response::new(request.url.to_string(), head, body, lease)),
+                };
+                if followed == limit {
+                    return Err(Error::TooManyRedirects { url: begun, limit });
+                }
+                followed += 1;
+                request = request.redirected(status, &location)?;
             }
-            followed += 1;
-            request = request.redirected(status, &location)?;
-        }
+        })
     }
 
     async fn hop(&self, request: &Request) -> Result<(http::response::Parts, Incoming, Lease), Error> {
@@ -228,7 +231,7 @@ impl Client {
             Ok(opened) => opened?,
             Err(_) => return Err(Error::Timeout { doing: "connecting to", url: shown(url), limit }),
         };
-        let task = tokio::spawn(async move {
+        let task = burrow_task::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::trace!(%error, "a kept connection ended");
             }

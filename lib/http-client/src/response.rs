@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::Read;
 
+use burrow_task::BoxFuture;
 use bytes::{Buf, Bytes};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderName, StatusCode};
@@ -66,80 +67,86 @@ impl Response {
     ///
     /// # Errors
     /// [`Error::Broken`] when the connection ended early, [`Error::Timeout`] when nothing came for too long.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        while !self.ended {
-            let Some(limit) = self.lease.as_ref().map(Lease::stall_limit) else { break };
-            match timeout(limit, self.body.frame()).await {
-                Err(_) => {
-                    self.fail();
-                    return Err(Error::Timeout { doing: "reading", url: self.shown(), limit });
-                }
-                Ok(Some(Ok(frame))) => {
-                    // Trailers are not for anybody here.
-                    if let Ok(bytes) = frame.into_data() {
-                        return Ok(Some(bytes));
+    pub fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, Error>> {
+        Box::pin(async move {
+            while !self.ended {
+                let Some(limit) = self.lease.as_ref().map(Lease::stall_limit) else { break };
+                match timeout(limit, self.body.frame()).await {
+                    Err(_) => {
+                        self.fail();
+                        return Err(Error::Timeout { doing: "reading", url: self.shown(), limit });
                     }
+                    Ok(Some(Ok(frame))) => {
+                        // Trailers are not for anybody here.
+                        if let Ok(bytes) = frame.into_data() {
+                            return Ok(Some(bytes));
+                        }
+                    }
+                    Ok(Some(Err(error))) => {
+                        self.fail();
+                        return Err(Error::Broken { url: self.shown(), message: chain(&error) });
+                    }
+                    Ok(None) => self.end(),
                 }
-                Ok(Some(Err(error))) => {
-                    self.fail();
-                    return Err(Error::Broken { url: self.shown(), message: chain(&error) });
-                }
-                Ok(None) => self.end(),
             }
-        }
-        Ok(None)
+            Ok(None)
+        })
     }
 
     /// The whole body, without its compression.
     ///
     /// # Errors
     /// As [`Response::chunk`]; [`Error::TooLarge`] for more than `limit` bytes (after decompression), [`Error::BadEncoding`].
-    pub async fn bytes(mut self, limit: usize) -> Result<Bytes, Error> {
-        let too_large = |url| Error::TooLarge { url, limit };
-        if self.length().is_some_and(|length| length > limit as u64) {
-            return Err(too_large(self.shown()));
-        }
-        let mut parts: Vec<Bytes> = Vec::new();
-        let mut length = 0_usize;
-        while let Some(bytes) = self.chunk().await? {
-            length = length.saturating_add(bytes.len());
-            if length > limit {
+    pub fn bytes(mut self, limit: usize) -> BoxFuture<'static, Result<Bytes, Error>> {
+        Box::pin(async move {
+            let too_large = |url| Error::TooLarge { url, limit };
+            if self.length().is_some_and(|length| length > limit as u64) {
                 return Err(too_large(self.shown()));
             }
-            parts.push(bytes);
-        }
-        let sent = if parts.len() == 1 { parts.pop().unwrap_or_default() } else { Bytes::from(parts.concat()) };
-        match self.header(CONTENT_ENCODING).map(str::to_ascii_lowercase).as_deref() {
-            None | Some("identity" | "") => Ok(sent),
-            Some("gzip" | "x-gzip") => {
-                let mut plain = Vec::new();
-                let read = flate2::bufread::MultiGzDecoder::new(sent.reader()).take(limit as u64 + 1).read_to_end(&mut plain);
-                read.map_err(|error| Error::BadEncoding { url: self.shown(), message: error.to_string() })?;
-                if plain.len() > limit {
+            let mut parts: Vec<Bytes> = Vec::new();
+            let mut length = 0_usize;
+            while let Some(bytes) = self.chunk().await? {
+                length = length.saturating_add(bytes.len());
+                if length > limit {
                     return Err(too_large(self.shown()));
                 }
-                Ok(plain.into())
+                parts.push(bytes);
             }
-            Some(other) => Err(Error::BadEncoding { url: self.shown(), message: format!("{other} was not asked for") }),
-        }
+            let sent = if parts.len() == 1 { parts.pop().unwrap_or_default() } else { Bytes::from(parts.concat()) };
+            match self.header(CONTENT_ENCODING).map(str::to_ascii_lowercase).as_deref() {
+                None | Some("identity" | "") => Ok(sent),
+                Some("gzip" | "x-gzip") => {
+                    let mut plain = Vec::new();
+                    let read = flate2::bufread::MultiGzDecoder::new(sent.reader()).take(limit as u64 + 1).read_to_end(&mut plain);
+                    read.map_err(|error| Error::BadEncoding { url: self.shown(), message: error.to_string() })?;
+                    if plain.len() > limit {
+                        return Err(too_large(self.shown()));
+                    }
+                    Ok(plain.into())
+                }
+                Some(other) => Err(Error::BadEncoding { url: self.shown(), message: format!("{other} was not asked for") }),
+            }
+        })
     }
 
     /// At most `limit` bytes of the body, for an error text; what cannot be read is left out.
-    pub async fn beginning(mut self, limit: usize) -> Bytes {
-        let mut text = Vec::new();
-        while text.len() < limit {
-            match self.chunk().await {
-                Ok(Some(bytes)) => text.extend_from_slice(&bytes),
-                _ => break,
+    pub fn beginning(mut self, limit: usize) -> BoxFuture<'static, Bytes> {
+        Box::pin(async move {
+            let mut text = Vec::new();
+            while text.len() < limit {
+                match self.chunk().await {
+                    Ok(Some(bytes)) => text.extend_from_slice(&bytes),
+                    _ => break,
+                }
             }
-        }
-        if self.header(CONTENT_ENCODING).is_some_and(|name| name.eq_ignore_ascii_case("gzip")) {
-            let mut plain = Vec::new();
-            let _ = flate2::read::GzDecoder::new(text.as_slice()).take(limit as u64).read_to_end(&mut plain);
-            text = plain;
-        }
-        text.truncate(limit);
-        text.into()
+            if self.header(CONTENT_ENCODING).is_some_and(|name| name.eq_ignore_ascii_case("gzip")) {
+                let mut plain = Vec::new();
+                let _ = flate2::read::GzDecoder::new(text.as_slice()).take(limit as u64).read_to_end(&mut plain);
+                text = plain;
+            }
+            text.truncate(limit);
+            text.into()
+        })
     }
 
     fn end(&mut self) {

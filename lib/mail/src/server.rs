@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use burrow_clock::SharedClock;
+use burrow_task::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -104,44 +105,46 @@ impl Server {
     ///
     /// # Errors
     /// The listener has no address any more, as never happens to one that is bound.
-    pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
-        listener.local_addr()?;
-        let server = Arc::new(self);
-        let tasks = TaskTracker::new();
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = shutdown.cancelled() => break,
-            };
-            let Ok((stream, peer)) = accepted else {
-                // Out of file descriptors, most likely: a moment later some are free again.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            };
-            match server.gate.enter(peer.ip(), &server.config.limits) {
-                Ok(ticket) => {
-                    let _ = stream.set_nodelay(true);
-                    let server = Arc::clone(&server);
-                    tasks.spawn(async move {
-                        server.converse(stream).await;
-                        drop(ticket);
-                    });
-                }
-                Err(why) => {
-                    server.counters.refuse(why);
-                    // As much as goes without waiting: the socket's buffer is empty, so that it goes.
-                    let _ = stream.try_write(format!("{}\r\n", why.reply()).as_bytes());
+    pub fn run(self, listener: TcpListener, shutdown: CancellationToken) -> BoxFuture<'static, io::Result<()>> {
+        Box::pin(async move {
+            listener.local_addr()?;
+            let server = Arc::new(self);
+            let tasks = TaskTracker::new();
+            loop {
+                let accepted = tokio::select! {
+                    accepted = listener.accept() => accepted,
+                    () = shutdown.cancelled() => break,
+                };
+                let Ok((stream, peer)) = accepted else {
+                    // Out of file descriptors, most likely: a moment later some are free again.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                };
+                match server.gate.enter(peer.ip(), &server.config.limits) {
+                    Ok(ticket) => {
+                        let _ = stream.set_nodelay(true);
+                        let server = Arc::clone(&server);
+                        tasks.spawn(burrow_task::boxed(async move {
+                            server.converse(stream).await;
+                            drop(ticket);
+                        }));
+                    }
+                    Err(why) => {
+                        server.counters.refuse(why);
+                        // As much as goes without waiting: the socket's buffer is empty, so that it goes.
+                        let _ = stream.try_write(format!("{}\r\n", why.reply()).as_bytes());
+                    }
                 }
             }
-        }
-        drop(listener);
-        server.shutdown.cancel();
-        tasks.close();
-        if tokio::time::timeout(server.config.limits.farewell, tasks.wait()).await.is_err() {
-            server.kill.cancel();
-            tasks.wait().await;
-        }
-        Ok(())
+            drop(listener);
+            server.shutdown.cancel();
+            tasks.close();
+            if tokio::time::timeout(server.config.limits.farewell, tasks.wait()).await.is_err() {
+                server.kill.cancel();
+                tasks.wait().await;
+            }
+            Ok(())
+        })
     }
 
     pub(crate) fn refuse(&self, why: Refusal) {

@@ -11,6 +11,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use burrow_store::{Statement, sql};
+use burrow_task::BoxFuture;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -45,36 +46,38 @@ impl PerfStore {
     ///
     /// # Errors
     /// [`Error::Busy`] where too many wait, [`Error::KeyBusy`] where one with the same key is under way; the database fails.
-    pub async fn begin(&self, begin: Begin) -> Result<UploadWriter, Error> {
-        self.begin_at(begin, self.0.clock.now_ms()).await
+    pub fn begin(&self, begin: Begin) -> BoxFuture<'_, Result<UploadWriter, Error>> {
+        Box::pin(async move { self.begin_at(begin, self.0.clock.now_ms()).await })
     }
 
     /// The same for results of another day (Unix milliseconds), oldest first: names never go back to an earlier day.
     ///
     /// # Errors
     /// As [`PerfStore::begin`].
-    pub async fn begin_at(&self, begin: Begin, now_ms: i64) -> Result<UploadWriter, Error> {
-        let waiting = self.0.waiting.clone().try_acquire_owned().map_err(|_| Error::Busy)?;
-        let place = self.0.places.clone().acquire_owned().await.map_err(|_| Error::Busy)?;
-        let key = match &begin.key {
-            None => None,
-            Some(key) => Some(KeyGuard::take(self, key)?),
-        };
-        let mut replay = None;
-        if let Some(key) = &begin.key {
-            let rows = self.0.db.query("SELECT digest, receipt, upload FROM client_key WHERE name = $1", (key.as_str(),)).await?;
-            if let Some(row) = rows.first() {
-                let receipt = serde_json::from_str(row.text(1)?).map_err(|error| Error::Thread(error.to_string()))?;
-                replay = Some(Replay { digest: row.text(0)?.to_owned(), receipt, key: key.clone() });
+    pub fn begin_at(&self, begin: Begin, now_ms: i64) -> BoxFuture<'_, Result<UploadWriter, Error>> {
+        Box::pin(async move {
+            let waiting = self.0.waiting.clone().try_acquire_owned().map_err(|_| Error::Busy)?;
+            let place = self.0.places.clone().acquire_owned().await.map_err(|_| Error::Busy)?;
+            let key = match &begin.key {
+                None => None,
+                Some(key) => Some(KeyGuard::take(self, key)?),
+            };
+            let mut replay = None;
+            if let Some(key) = &begin.key {
+                let rows = self.0.db.query("SELECT digest, receipt, upload FROM client_key WHERE name = $1", (key.as_str(),)).await?;
+                if let Some(row) = rows.first() {
+                    let receipt = serde_json::from_str(row.text(1)?).map_err(|error| Error::Thread(error.to_string()))?;
+                    replay = Some(Replay { digest: row.text(0)?.to_owned(), receipt, key: key.clone() });
+                }
             }
-        }
-        let id = match replay {
-            Some(_) => None,
-            None => Some(self.take_number(now_ms).ok_or(Error::Busy)?),
-        };
-        let name = id.map_or_else(|| replay.as_ref().map(|replay| replay.receipt.upload.clone()).unwrap_or_default(), |id| id.to_string());
-        let number = id.map_or(0, UploadId::number);
-        Ok(self.start(Plan { number, id, name, at_ms: now_ms, begin, replay, again: None }, (waiting, place), key))
+            let id = match replay {
+                Some(_) => None,
+                None => Some(self.take_number(now_ms).ok_or(Error::Busy)?),
+            };
+            let name = id.map_or_else(|| replay.as_ref().map(|replay| replay.receipt.upload.clone()).unwrap_or_default(), |id| id.to_string());
+            let number = id.map_or(0, UploadId::number);
+            Ok(self.start(Plan { number, id, name, at_ms: now_ms, begin, replay, again: None }, (waiting, place), key))
+        })
     }
 
     /// Makes an upload again under its old name; the rows of the old one must be gone.
@@ -91,7 +94,7 @@ impl PerfStore {
         let (tell, outcome) = oneshot::channel();
         let name = plan.name.clone();
         let store = self.clone();
-        tokio::spawn(async move {
+        burrow_task::spawn(async move {
             let result = store.supervise(plan, commands).await;
             // Whoever hears the outcome may begin the next one.
             drop((places, key));
@@ -109,7 +112,7 @@ impl PerfStore {
         let (store, number, id) = (self.clone(), plan.number, plan.id);
         let given = token.clone();
         let again = plan.again.is_some();
-        let worked = tokio::task::spawn_blocking(move || Worker::new(store, plan, given)?.run(commands)).await;
+        let worked = burrow_task::spawn_blocking(move || Worker::new(store, plan, given)?.run(commands)).await;
         let result = match worked {
             Ok(Ok(Outcome::Old(receipt))) => return Ok(receipt),
             Ok(Ok(Outcome::New(prepared))) => self.commit(*prepared, &token, again).await,
@@ -195,24 +198,24 @@ impl UploadWriter {
     ///
     /// # Errors
     /// What went wrong so far: the upload is lost.
-    pub async fn file(&mut self, number: u32, name: Option<&str>) -> Result<(), Error> {
-        self.tell(Command::File { number, name: clean(name), original: None }).await
+    pub fn file<'a>(&'a mut self, number: u32, name: Option<&'a str>) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move { self.tell(Command::File { number, name: clean(name), original: None }).await })
     }
 
     /// The same for a file that was converted: the bytes that follow are benchmark text, and `original` is kept beside them under this ending.
     ///
     /// # Errors
     /// As [`UploadWriter::file`].
-    pub async fn converted_file(&mut self, number: u32, name: Option<&str>, ending: &str, original: Bytes) -> Result<(), Error> {
-        self.tell(Command::File { number, name: clean(name), original: Some((ending.to_owned(), original)) }).await
+    pub fn converted_file<'a>(&'a mut self, number: u32, name: Option<&'a str>, ending: &'a str, original: Bytes) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move { self.tell(Command::File { number, name: clean(name), original: Some((ending.to_owned(), original)) }).await })
     }
 
     /// The next bytes of the file. Waits while the disk is slower than the sender.
     ///
     /// # Errors
     /// As [`UploadWriter::file`].
-    pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
-        self.tell(Command::Bytes(bytes)).await
+    pub fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move { self.tell(Command::Bytes(bytes)).await })
     }
 
     /// Makes the upload visible and durable.

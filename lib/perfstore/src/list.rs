@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use burrow_task::BoxFuture;
 use bytes::Bytes;
 use protocol_benchfmt::store::name_labels;
 
@@ -37,43 +38,45 @@ impl PerfStore {
     ///
     /// # Errors
     /// The database fails.
-    pub async fn uploads(&self, query: &Query, labels: &[Bytes], page: &Page) -> Result<Vec<Listed>, Error> {
-        let limit = page.limit.unwrap_or(usize::MAX);
-        let mut scan = Scan::new(self, query.clone(), Want::Nothing, Direction::Backwards, None).await?;
-        if let Some(cursor) = page.after {
-            scan.begin_below(cursor.0);
-        }
-        // Where only rows of uploads are asked about, all of an upload matches or nothing.
-        let by_row = query.keys().all(|key| key == b"upload" || key == b"upload-time");
-        let mut out = Vec::new();
-        while out.len() < limit {
-            let Some(candidate) = scan.next_upload().await? else { break };
-            let (number, name, records) = (candidate.number, candidate.name.clone(), candidate.records);
-            let count = if by_row {
-                if scan.by_row_matches().await? { records } else { 0 }
-            } else {
-                let mut count = 0;
-                while let Some(found) = scan.next_in_upload().await? {
-                    let continued = found.head.continues && found.matching.first() == Some(&0);
-                    count += found.matching.len() as u64 - u64::from(continued);
-                }
-                count
-            };
-            if count == 0 {
-                continue;
+    pub fn uploads<'a>(&'a self, query: &'a Query, labels: &'a [Bytes], page: &'a Page) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
+        Box::pin(async move {
+            let limit = page.limit.unwrap_or(usize::MAX);
+            let mut scan = Scan::new(self, query.clone(), Want::Nothing, Direction::Backwards, None).await?;
+            if let Some(cursor) = page.after {
+                scan.begin_below(cursor.0);
             }
-            let mut listed = Listed { name, count, labels: Vec::new(), cursor: crate::model::Cursor(number) };
-            let parts: &[_] = if labels.is_empty() { &[] } else { scan.parts().await? };
-            for label in labels {
-                if let Some(value) = self.any_value(number, &listed.name, parts, label).await? {
-                    listed.labels.push((String::from_utf8_lossy(label).into_owned(), value));
+            // Where only rows of uploads are asked about, all of an upload matches or nothing.
+            let by_row = query.keys().all(|key| key == b"upload" || key == b"upload-time");
+            let mut out = Vec::new();
+            while out.len() < limit {
+                let Some(candidate) = scan.next_upload().await? else { break };
+                let (number, name, records) = (candidate.number, candidate.name.clone(), candidate.records);
+                let count = if by_row {
+                    if scan.by_row_matches().await? { records } else { 0 }
+                } else {
+                    let mut count = 0;
+                    while let Some(found) = scan.next_in_upload().await? {
+                        let continued = found.head.continues && found.matching.first() == Some(&0);
+                        count += found.matching.len() as u64 - u64::from(continued);
+                    }
+                    count
+                };
+                if count == 0 {
+                    continue;
                 }
+                let mut listed = Listed { name, count, labels: Vec::new(), cursor: crate::model::Cursor(number) };
+                let parts: &[_] = if labels.is_empty() { &[] } else { scan.parts().await? };
+                for label in labels {
+                    if let Some(value) = self.any_value(number, &listed.name, parts, label).await? {
+                        listed.labels.push((String::from_utf8_lossy(label).into_owned(), value));
+                    }
+                }
+                listed.labels.sort();
+                listed.labels.dedup_by(|a, b| a.0 == b.0);
+                out.push(listed);
             }
-            listed.labels.sort();
-            listed.labels.dedup_by(|a, b| a.0 == b.0);
-            out.push(listed);
-        }
-        Ok(out)
+            Ok(out)
+        })
     }
 
     /// One value of a label in an upload: that of the first record that has it.
@@ -128,60 +131,69 @@ impl PerfStore {
     ///
     /// # Errors
     /// The database fails.
-    pub async fn upload(&self, name: &str) -> Result<Option<Upload>, Error> {
-        let rows = self.0.db.query("SELECT no, at_ms, sequence, by_user, bytes, records, line_count FROM upload WHERE name = $1", (name,)).await?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        Ok(Some(Upload {
-            name: name.to_owned(),
-            at_ms: row.int(1)?,
-            sequence: row.int(2)?,
-            by: row.text(3)?.to_owned(),
-            bytes: row.int(4)?.unsigned_abs(),
-            records: row.int(5)?.unsigned_abs(),
-            lines: row.int(6)?.unsigned_abs(),
-            parts: self.parts_of(row.int(0)?, name).await?,
-        }))
+    pub fn upload<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Upload>, Error>> {
+        Box::pin(async move {
+            let rows = self.0.db.query("SELECT no, at_ms, sequence, by_user, bytes, records, line_count FROM upload WHERE name = $1", (name,)).await?;
+            let Some(row) = rows.first() else { return Ok(None) };
+            Ok(Some(Upload {
+                name: name.to_owned(),
+                at_ms: row.int(1)?,
+                sequence: row.int(2)?,
+                by: row.text(3)?.to_owned(),
+                bytes: row.int(4)?.unsigned_abs(),
+                records: row.int(5)?.unsigned_abs(),
+                lines: row.int(6)?.unsigned_abs(),
+                parts: self.parts_of(row.int(0)?, name).await?,
+            }))
+        })
     }
 
     /// The upload that a client's key names.
     ///
     /// # Errors
     /// The database fails.
-    pub async fn upload_of_key(&self, key: &str) -> Result<Option<String>, Error> {
-        let rows = self.0.db.query("SELECT upload FROM client_key WHERE name = $1", (key,)).await?;
-        Ok(rows.first().map(|row| row.text(0).map(str::to_owned)).transpose()?)
+    pub fn upload_of_key<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, Error>> {
+        Box::pin(async move {
+            let rows = self.0.db.query("SELECT upload FROM client_key WHERE name = $1", (key,)).await?;
+            Ok(rows.first().map(|row| row.text(0).map(str::to_owned)).transpose()?)
+        })
     }
 
     /// What happened after a change, oldest first, at most `limit`. All changes up to the newest one that [`PerfStore::changes`] shows are in it.
     ///
     /// # Errors
     /// The database fails.
-    pub async fn changes_after(&self, sequence: Sequence, limit: usize) -> Result<Vec<Change>, Error> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = self
-            .0
-            .db
-            .query("SELECT sequence, at_ms, kind, name, by_user, detail FROM change WHERE sequence > $1 ORDER BY sequence LIMIT $2", (sequence, limit))
-            .await?;
-        rows.iter().map(change).collect()
+    pub fn changes_after(&self, sequence: Sequence, limit: usize) -> BoxFuture<'_, Result<Vec<Change>, Error>> {
+        Box::pin(async move {
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let rows = self
+                .0
+                .db
+                .query("SELECT sequence, at_ms, kind, name, by_user, detail FROM change WHERE sequence > $1 ORDER BY sequence LIMIT $2", (sequence, limit))
+                .await?;
+            rows.iter().map(change).collect()
+        })
     }
 
     /// The newest changes, newest first: the log of who did what.
     ///
     /// # Errors
     /// The database fails.
-    pub async fn newest_changes(&self, limit: i64) -> Result<Vec<Change>, Error> {
-        let rows = self.0.db.query("SELECT sequence, at_ms, kind, name, by_user, detail FROM change ORDER BY sequence DESC LIMIT $1", (limit,)).await?;
-        rows.iter().map(change).collect()
+    pub fn newest_changes(&self, limit: i64) -> BoxFuture<'_, Result<Vec<Change>, Error>> {
+        Box::pin(async move {
+            let rows = self.0.db.query("SELECT sequence, at_ms, kind, name, by_user, detail FROM change ORDER BY sequence DESC LIMIT $1", (limit,)).await?;
+            rows.iter().map(change).collect()
+        })
     }
 
     /// Values of a key that records have, in bytewise order, at most `limit`. For lists to choose from: branches, benchmarks, machines.
     ///
     /// # Errors
     /// The database fails.
-    pub async fn values(&self, key: &[u8], limit: usize) -> Result<Vec<Bytes>, Error> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = self
+    pub fn values<'a>(&'a self, key: &'a [u8], limit: usize) -> BoxFuture<'a, Result<Vec<Bytes>, Error>> {
+        Box::pin(async move {
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let rows = self
             .0
             .db
             .query(
@@ -190,80 +202,91 @@ impl PerfStore {
                 (self.0.hasher.key(key), limit),
             )
             .await?;
-        rows.iter().map(|row| Ok(Bytes::copy_from_slice(row.blob(1)?))).collect()
+            rows.iter().map(|row| Ok(Bytes::copy_from_slice(row.blob(1)?))).collect()
+        })
     }
 
     /// Keys that labels ever had, in bytewise order, at most `limit`.
     ///
     /// # Errors
     /// The database fails.
-    pub async fn keys(&self, limit: usize) -> Result<Vec<Bytes>, Error> {
-        let rows = self.0.db.query("SELECT name FROM label_key ORDER BY name LIMIT $1", (i64::try_from(limit).unwrap_or(i64::MAX),)).await?;
-        rows.iter().map(|row| Ok(Bytes::copy_from_slice(row.blob(0)?))).collect()
+    pub fn keys(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Bytes>, Error>> {
+        Box::pin(async move {
+            let rows = self.0.db.query("SELECT name FROM label_key ORDER BY name LIMIT $1", (i64::try_from(limit).unwrap_or(i64::MAX),)).await?;
+            rows.iter().map(|row| Ok(Bytes::copy_from_slice(row.blob(0)?))).collect()
+        })
     }
 
     /// How much there is.
     ///
     /// # Errors
     /// The database fails.
-    pub async fn totals(&self) -> Result<Totals, Error> {
-        let sql = "SELECT COUNT(*), CAST(COALESCE(SUM(records), 0) AS BIGINT), CAST(COALESCE(SUM(line_count), 0) AS BIGINT), \
+    pub fn totals(&self) -> BoxFuture<'_, Result<Totals, Error>> {
+        Box::pin(async move {
+            let sql = "SELECT COUNT(*), CAST(COALESCE(SUM(records), 0) AS BIGINT), CAST(COALESCE(SUM(line_count), 0) AS BIGINT), \
                    CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM upload";
-        let rows = self.0.db.query(sql, ()).await?;
-        let Some(row) = rows.first() else { return Ok(Totals::default()) };
-        Ok(Totals { uploads: row.int(0)?, records: row.int(1)?, lines: row.int(2)?, bytes: row.int(3)? })
+            let rows = self.0.db.query(sql, ()).await?;
+            let Some(row) = rows.first() else { return Ok(Totals::default()) };
+            Ok(Totals { uploads: row.int(0)?, records: row.int(1)?, lines: row.int(2)?, bytes: row.int(3)? })
+        })
     }
 
     /// Takes an upload away, with its files; its name is not used again. `false`: there is none of that name.
     ///
     /// # Errors
     /// The database or the store of files fails. The upload is gone for readers as soon as the first batch is on disk; a start finishes what is left.
-    pub async fn remove(&self, name: &str, by: &str, why: &str) -> Result<bool, Error> {
-        let rows = self.0.db.query("SELECT no, token FROM upload WHERE name = $1", (name,)).await?;
-        let Some(row) = rows.first() else { return Ok(false) };
-        let (number, token) = (row.int(0)?, row.text(1)?.to_owned());
-        let now_ms = self.0.clock.now_ms();
-        let (name_row, by_row, why_row) = (name.to_owned(), by.to_owned(), why.to_owned());
-        self.commit_change(move |sequence| {
-            vec![
-                sql("DELETE FROM upload WHERE no = $1", (number,)),
-                sql("DELETE FROM client_key WHERE upload = $1", (name_row.as_str(),)),
-                sql(schema::GARBAGE, (number, token, name_row.as_str())),
-                change_row(sequence, now_ms, ChangeKind::Removed.word(), &name_row, &by_row, &why_row),
-            ]
+    pub fn remove<'a>(&'a self, name: &'a str, by: &'a str, why: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async move {
+            let rows = self.0.db.query("SELECT no, token FROM upload WHERE name = $1", (name,)).await?;
+            let Some(row) = rows.first() else { return Ok(false) };
+            let (number, token) = (row.int(0)?, row.text(1)?.to_owned());
+            let now_ms = self.0.clock.now_ms();
+            let (name_row, by_row, why_row) = (name.to_owned(), by.to_owned(), why.to_owned());
+            self.commit_change(move |sequence| {
+                vec![
+                    sql("DELETE FROM upload WHERE no = $1", (number,)),
+                    sql("DELETE FROM client_key WHERE upload = $1", (name_row.as_str(),)),
+                    sql(schema::GARBAGE, (number, token, name_row.as_str())),
+                    change_row(sequence, now_ms, ChangeKind::Removed.word(), &name_row, &by_row, &why_row),
+                ]
+            })
+            .await?;
+            self.sweep(number).await?;
+            Ok(true)
         })
-        .await?;
-        self.sweep(number).await?;
-        Ok(true)
     }
 
     /// Names of uploads that began before a moment (Unix milliseconds), oldest first, at most `limit`: for rules about how long results are kept.
     ///
     /// # Errors
     /// The database fails.
-    pub async fn uploads_before(&self, at_ms: i64, limit: i64) -> Result<Vec<String>, Error> {
-        let rows = self.0.db.query("SELECT name FROM upload WHERE at_ms < $1 ORDER BY at_ms, no LIMIT $2", (at_ms, limit)).await?;
-        rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
+    pub fn uploads_before(&self, at_ms: i64, limit: i64) -> BoxFuture<'_, Result<Vec<String>, Error>> {
+        Box::pin(async move {
+            let rows = self.0.db.query("SELECT name FROM upload WHERE at_ms < $1 ORDER BY at_ms, no LIMIT $2", (at_ms, limit)).await?;
+            rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
+        })
     }
 
     /// A piece of a file as it was uploaded, with the server's labels and an empty line before it. `None`: there is no such file.
     ///
     /// # Errors
     /// The store of files fails.
-    pub async fn read_file(&self, upload: &str, file: &str, offset: u64, length: u64) -> Result<Option<Bytes>, Error> {
-        let key = format!("uploads/{upload}/{file}");
-        if self.0.blobs.size(&key).await?.is_none() {
-            return Ok(None);
-        }
-        Ok(Some(self.0.blobs.read(&key, offset, length).await?))
+    pub fn read_file<'a>(&'a self, upload: &'a str, file: &'a str, offset: u64, length: u64) -> BoxFuture<'a, Result<Option<Bytes>, Error>> {
+        Box::pin(async move {
+            let key = format!("uploads/{upload}/{file}");
+            if self.0.blobs.size(&key).await?.is_none() {
+                return Ok(None);
+            }
+            Ok(Some(self.0.blobs.read(&key, offset, length).await?))
+        })
     }
 
     /// Size of a file.
     ///
     /// # Errors
     /// The store of files fails.
-    pub async fn file_size(&self, upload: &str, file: &str) -> Result<Option<u64>, Error> {
-        Ok(self.0.blobs.size(&format!("uploads/{upload}/{file}")).await?)
+    pub fn file_size<'a>(&'a self, upload: &'a str, file: &'a str) -> BoxFuture<'a, Result<Option<u64>, Error>> {
+        Box::pin(async move { Ok(self.0.blobs.size(&format!("uploads/{upload}/{file}")).await?) })
     }
 }
 

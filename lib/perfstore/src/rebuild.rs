@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use burrow_store::sql;
+use burrow_task::BoxFuture;
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use object_store::ObjectStoreExt as _;
@@ -37,11 +38,13 @@ pub struct Rebuilt {
 ///
 /// # Errors
 /// The database or the store of files fails.
-pub async fn rebuild(options: Options, progress: &mut (dyn FnMut(u64, u64) + Send)) -> Result<Rebuilt, Error> {
-    let store = PerfStore::open_any(options).await?;
-    let done = rebuild_open(&store, progress).await;
-    store.close().await;
-    done
+pub fn rebuild<'a>(options: Options, progress: &'a mut (dyn FnMut(u64, u64) + Send)) -> BoxFuture<'a, Result<Rebuilt, Error>> {
+    Box::pin(async move {
+        let store = PerfStore::open_any(options).await?;
+        let done = rebuild_open(&store, progress).await;
+        store.close().await;
+        done
+    })
 }
 
 async fn rebuild_open(store: &PerfStore, progress: &mut (dyn FnMut(u64, u64) + Send)) -> Result<Rebuilt, Error> {

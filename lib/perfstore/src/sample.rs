@@ -15,6 +15,7 @@ use std::fmt::Write as _;
 
 use crate::model::{Begin, Error};
 use crate::store::PerfStore;
+use burrow_task::BoxFuture;
 
 /// How many commits there are.
 pub const COMMITS: usize = 200;
@@ -62,21 +63,23 @@ const BENCHMARKS: [(&str, f64, f64, f64, u32, u32); 12] = [
 ///
 /// # Errors
 /// The store fails.
-pub async fn load(store: &PerfStore, seed: u64, now_ms: i64) -> Result<u64, Error> {
-    if store.totals().await?.uploads > 0 {
-        return Ok(0);
-    }
-    let today = now_ms.div_euclid(86_400_000) * 86_400;
-    let first = today - (day_of(COMMITS - 1) + 1) * 86_400 + FIRST.rem_euclid(86_400);
-    let mut count = 0;
-    for upload in (0..COMMITS).map(|commit| upload(seed, commit, first)) {
-        let mut writer = store.begin_at(Begin { by: Some("sample".into()), key: None }, upload.at_ms).await?;
-        writer.file(0, Some("sample.txt")).await?;
-        writer.write(upload.text.into()).await?;
-        writer.commit().await?;
-        count += 1;
-    }
-    Ok(count)
+pub fn load<'a>(store: &'a PerfStore, seed: u64, now_ms: i64) -> BoxFuture<'a, Result<u64, Error>> {
+    Box::pin(async move {
+        if store.totals().await?.uploads > 0 {
+            return Ok(0);
+        }
+        let today = now_ms.div_euclid(86_400_000) * 86_400;
+        let first = today - (day_of(COMMITS - 1) + 1) * 86_400 + FIRST.rem_euclid(86_400);
+        let mut count = 0;
+        for upload in (0..COMMITS).map(|commit| upload(seed, commit, first)) {
+            let mut writer = store.begin_at(Begin { by: Some("sample".into()), key: None }, upload.at_ms).await?;
+            writer.file(0, Some("sample.txt")).await?;
+            writer.write(upload.text.into()).await?;
+            writer.commit().await?;
+            count += 1;
+        }
+        Ok(count)
+    })
 }
 
 /// The history, oldest first.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use burrow_task::BoxFuture;
 use bytes::Bytes;
 use protocol_benchfmt::store::name_labels;
 
@@ -14,6 +15,9 @@ use crate::plan::{Candidate, Direction, Plan};
 use crate::query::{Part as QueryPart, Query};
 use crate::store::PerfStore;
 use crate::varint::Damaged;
+
+/// What a question to the store comes to.
+type Asked<'a, T> = BoxFuture<'a, Result<T, Error>>;
 
 /// Chunks that are read from the database at once.
 const CHUNKS: usize = 16;
@@ -161,15 +165,17 @@ impl Scan {
     }
 
     /// The next chunk with records, of whatever upload.
-    pub(crate) async fn next(&mut self) -> Result<Option<Found>, Error> {
-        loop {
-            if let Some(found) = self.next_in_upload().await? {
-                return Ok(Some(found));
+    pub(crate) fn next(&mut self) -> Asked<'_, Option<Found>> {
+        Box::pin(async move {
+            loop {
+                if let Some(found) = self.next_in_upload().await? {
+                    return Ok(Some(found));
+                }
+                if self.next_upload().await?.is_none() {
+                    return Ok(None);
+                }
             }
-            if self.next_upload().await?.is_none() {
-                return Ok(None);
-            }
-        }
+        })
     }
 }
 
@@ -264,28 +270,31 @@ impl Search {
     ///
     /// # Errors
     /// The database fails, or what it gives is damaged.
-    pub async fn next(&mut self) -> Result<Option<Vec<(Record, Place)>>, Error> {
-        let Some(found) = self.scan.next().await? else { return Ok(None) };
-        let text = chunk::text(&found.body).map_err(|source| damaged(&found, source))?;
-        let mut out = Vec::with_capacity(found.matching.len());
-        let (mut from, mut wanted) = (0, found.matching.iter().copied().peekable());
-        for (at, run) in found.head.runs.iter().enumerate() {
-            let end = from + run.bytes as usize;
-            if wanted.next_if_eq(&(at as u32)).is_some() {
-                let cut = |what| damaged(&found, Damaged { at: from, what });
-                if end > text.len() {
-                    return Err(cut("its text is too short"));
+    #[expect(clippy::should_implement_trait, reason = "an iterator does not wait")]
+    pub fn next(&mut self) -> Asked<'_, Option<Vec<(Record, Place)>>> {
+        Box::pin(async move {
+            let Some(found) = self.scan.next().await? else { return Ok(None) };
+            let text = chunk::text(&found.body).map_err(|source| damaged(&found, source))?;
+            let mut out = Vec::with_capacity(found.matching.len());
+            let (mut from, mut wanted) = (0, found.matching.iter().copied().peekable());
+            for (at, run) in found.head.runs.iter().enumerate() {
+                let end = from + run.bytes as usize;
+                if wanted.next_if_eq(&(at as u32)).is_some() {
+                    let cut = |what| damaged(&found, Damaged { at: from, what });
+                    if end > text.len() {
+                        return Err(cut("its text is too short"));
+                    }
+                    let labels = found.labels.get(run.set as usize).cloned().flatten().unwrap_or_default();
+                    let name = found.head.names.get(run.name as usize).cloned().unwrap_or_default();
+                    let place = Place { upload: found.upload, chunk: found.chunk, run: at as u32 };
+                    let continues = at == 0 && found.head.continues;
+                    out.push((Record { part: Arc::clone(&found.part), labels, name, lines: text.slice(from..end), continues }, place));
                 }
-                let labels = found.labels.get(run.set as usize).cloned().flatten().unwrap_or_default();
-                let name = found.head.names.get(run.name as usize).cloned().unwrap_or_default();
-                let place = Place { upload: found.upload, chunk: found.chunk, run: at as u32 };
-                let continues = at == 0 && found.head.continues;
-                out.push((Record { part: Arc::clone(&found.part), labels, name, lines: text.slice(from..end), continues }, place));
+                from = end;
             }
-            from = end;
-        }
-        self.place = out.last().map(|(_, place)| *place);
-        Ok(Some(out))
+            self.place = out.last().map(|(_, place)| *place);
+            Ok(Some(out))
+        })
     }
 }
 
@@ -309,22 +318,25 @@ impl Series {
     ///
     /// # Errors
     /// The database fails, or what it gives is damaged.
-    pub async fn next(&mut self) -> Result<Option<Vec<Sample>>, Error> {
-        let Some(found) = self.scan.next().await? else { return Ok(None) };
-        let values = Values::read(&found.body).map_err(|source| damaged(&found, source))?;
-        let mut out = Vec::with_capacity(found.matching.len());
-        let (mut from, mut wanted) = (0, found.matching.iter().copied().peekable());
-        for (at, run) in found.head.runs.iter().enumerate() {
-            let end = from + run.lines as usize;
-            if wanted.next_if_eq(&(at as u32)).is_some() {
-                let columns = columns(&values, from, end).ok_or(damaged(&found, Damaged { at: from, what: "its values are too few" }))?;
-                let labels = found.labels.get(run.set as usize).cloned().flatten().unwrap_or_default();
-                let name = found.head.names.get(run.name as usize).cloned().unwrap_or_default();
-                out.push(Sample { part: Arc::clone(&found.part), labels, name, columns });
+    #[expect(clippy::should_implement_trait, reason = "an iterator does not wait")]
+    pub fn next(&mut self) -> Asked<'_, Option<Vec<Sample>>> {
+        Box::pin(async move {
+            let Some(found) = self.scan.next().await? else { return Ok(None) };
+            let values = Values::read(&found.body).map_err(|source| damaged(&found, source))?;
+            let mut out = Vec::with_capacity(found.matching.len());
+            let (mut from, mut wanted) = (0, found.matching.iter().copied().peekable());
+            for (at, run) in found.head.runs.iter().enumerate() {
+                let end = from + run.lines as usize;
+                if wanted.next_if_eq(&(at as u32)).is_some() {
+                    let columns = columns(&values, from, end).ok_or(damaged(&found, Damaged { at: from, what: "its values are too few" }))?;
+                    let labels = found.labels.get(run.set as usize).cloned().flatten().unwrap_or_default();
+                    let name = found.head.names.get(run.name as usize).cloned().unwrap_or_default();
+                    out.push(Sample { part: Arc::clone(&found.part), labels, name, columns });
+                }
+                from = end;
             }
-            from = end;
-        }
-        Ok(Some(out))
+            Ok(Some(out))
+        })
     }
 }
 
@@ -353,15 +365,15 @@ impl PerfStore {
     ///
     /// # Errors
     /// The database fails.
-    pub async fn search(&self, query: &Query, after: Option<Place>) -> Result<Search, Error> {
-        Ok(Search { scan: Scan::new(self, query.clone(), Want::Text, Direction::Forwards, after).await?, place: None })
+    pub fn search<'a>(&'a self, query: &'a Query, after: Option<Place>) -> Asked<'a, Search> {
+        Box::pin(async move { Ok(Search { scan: Scan::new(self, query.clone(), Want::Text, Direction::Forwards, after).await?, place: None }) })
     }
 
     /// The values of records that a query matches.
     ///
     /// # Errors
     /// The database fails.
-    pub async fn series(&self, query: &Query) -> Result<Series, Error> {
-        Ok(Series { scan: Scan::new(self, query.clone(), Want::Values, Direction::Forwards, None).await? })
+    pub fn series<'a>(&'a self, query: &'a Query) -> Asked<'a, Series> {
+        Box::pin(async move { Ok(Series { scan: Scan::new(self, query.clone(), Want::Values, Direction::Forwards, None).await? }) })
     }
 }

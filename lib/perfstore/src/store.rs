@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burrow_blobs::Blobs;
 use burrow_clock::{Ids, SharedClock};
 use burrow_store::{Db, Statement, sql};
+use burrow_task::BoxFuture;
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use tokio::sync::{Semaphore, watch};
@@ -144,13 +145,15 @@ impl PerfStore {
     ///
     /// # Errors
     /// Another process has it, a newer program wrote it, it is being rebuilt, or the disk fails.
-    pub async fn open(options: Options) -> Result<PerfStore, Error> {
-        let store = PerfStore::open_any(options).await?;
-        if store.fact("rebuilding").await?.is_some_and(|value| value == "yes") {
-            store.0.db.close().await;
-            return Err(Error::Rebuilding);
-        }
-        Ok(store)
+    pub fn open(options: Options) -> BoxFuture<'static, Result<PerfStore, Error>> {
+        Box::pin(async move {
+            let store = PerfStore::open_any(options).await?;
+            if store.fact("rebuilding").await?.is_some_and(|value| value == "yes") {
+                store.0.db.close().await;
+                return Err(Error::Rebuilding);
+            }
+            Ok(store)
+        })
     }
 
     /// The same, also while a rebuild is unfinished: for the rebuild.
@@ -221,8 +224,10 @@ impl PerfStore {
     }
 
     /// Waits until everything submitted is on disk and gives up the database.
-    pub async fn close(&self) {
-        self.0.db.close().await;
+    pub fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.0.db.close().await;
+        })
     }
 
     pub(crate) async fn fact(&self, name: &str) -> Result<Option<String>, Error> {

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use burrow_buildlet_client::{Client, Status};
+use burrow_task::BoxFuture;
 use rustix::process::{Pid, Signal};
 use serde::Serialize;
 use thiserror::Error;
@@ -159,7 +160,7 @@ impl ProcessPool {
             .enumerate()
             .map(|(index, (id, home))| {
                 let slot = Slot { shared: shared.clone(), index, id, socket: home.join("sock"), home, stopped: stopped.clone() };
-                tokio::spawn(slot.run())
+                burrow_task::spawn(slot.run())
             })
             .collect();
         Ok(ProcessPool { shared, stop, slots: Mutex::new(tasks) })
@@ -186,14 +187,16 @@ impl ProcessPool {
     }
 
     /// Ends all workers and what runs on them, and returns when they are gone. No further events.
-    pub async fn stop_all(&self) {
-        self.stop.send_replace(true);
-        let tasks = std::mem::take(&mut *self.slots.lock().unwrap_or_else(PoisonError::into_inner));
-        for task in tasks {
-            if let Err(error) = task.await {
-                tracing::error!(%error, "the task of a worker process ended badly");
+    pub fn stop_all(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.stop.send_replace(true);
+            let tasks = std::mem::take(&mut *self.slots.lock().unwrap_or_else(PoisonError::into_inner));
+            for task in tasks {
+                if let Err(error) = task.await {
+                    tracing::error!(%error, "the task of a worker process ended badly");
+                }
             }
-        }
+        })
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burrow_store::Error;
+use burrow_task::BoxFuture;
 
 use crate::model::BuildState;
 use crate::queries::{Repo, Results, RowCells};
@@ -117,41 +118,43 @@ impl Boards {
     ///
     /// # Errors
     /// Whatever the database says.
-    pub async fn cells(&self, repo: &str, hashes: &[&str]) -> Result<Vec<Arc<RowCells>>, Error> {
-        let mut found: Vec<Option<Arc<RowCells>>> = Vec::with_capacity(hashes.len());
-        let since = {
-            let cache = self.lock();
-            let mut key = (repo.to_owned(), String::new());
-            for hash in hashes {
-                key.1.clear();
-                key.1.push_str(hash);
-                found.push(cache.rows.get(&key).cloned());
+    pub fn cells<'a>(&'a self, repo: &'a str, hashes: &'a [&'a str]) -> BoxFuture<'a, Result<Vec<Arc<RowCells>>, Error>> {
+        Box::pin(async move {
+            let mut found: Vec<Option<Arc<RowCells>>> = Vec::with_capacity(hashes.len());
+            let since = {
+                let cache = self.lock();
+                let mut key = (repo.to_owned(), String::new());
+                for hash in hashes {
+                    key.1.clear();
+                    key.1.push_str(hash);
+                    found.push(cache.rows.get(&key).cloned());
+                }
+                cache.clock
+            };
+            let missing: Vec<&str> = hashes.iter().zip(&found).filter(|(_, row)| row.is_none()).map(|(hash, _)| *hash).collect();
+            if missing.is_empty() {
+                return Ok(found.into_iter().flatten().collect());
             }
-            cache.clock
-        };
-        let missing: Vec<&str> = hashes.iter().zip(&found).filter(|(_, row)| row.is_none()).map(|(hash, _)| *hash).collect();
-        if missing.is_empty() {
-            return Ok(found.into_iter().flatten().collect());
-        }
-        let fresh = self.results.cells(repo, &missing).await?;
-        let mut fresh: HashMap<&str, Arc<RowCells>> = missing.iter().copied().zip(fresh.into_iter().map(Arc::new)).collect();
-        let mut cache = self.lock();
-        for (hash, row) in &fresh {
-            let key = (repo.to_owned(), (*hash).to_owned());
-            if cache.moved(&key, since) {
-                continue;
+            let fresh = self.results.cells(repo, &missing).await?;
+            let mut fresh: HashMap<&str, Arc<RowCells>> = missing.iter().copied().zip(fresh.into_iter().map(Arc::new)).collect();
+            let mut cache = self.lock();
+            for (hash, row) in &fresh {
+                let key = (repo.to_owned(), (*hash).to_owned());
+                if cache.moved(&key, since) {
+                    continue;
+                }
+                if cache.rows.insert(key.clone(), row.clone()).is_none() {
+                    cache.order.push_back(key);
+                }
             }
-            if cache.rows.insert(key.clone(), row.clone()).is_none() {
-                cache.order.push_back(key);
+            while cache.order.len() > KEPT_ROWS {
+                if let Some(oldest) = cache.order.pop_front() {
+                    cache.rows.remove(&oldest);
+                }
             }
-        }
-        while cache.order.len() > KEPT_ROWS {
-            if let Some(oldest) = cache.order.pop_front() {
-                cache.rows.remove(&oldest);
-            }
-        }
-        drop(cache);
-        Ok(hashes.iter().zip(found).map(|(hash, row)| row.or_else(|| fresh.get_mut(hash).map(|row| row.clone())).unwrap_or_default()).collect())
+            drop(cache);
+            Ok(hashes.iter().zip(found).map(|(hash, row)| row.or_else(|| fresh.get_mut(hash).map(|row| row.clone())).unwrap_or_default()).collect())
+        })
     }
 
     async fn configured(&self) -> Result<Arc<Vec<(String, String, bool)>>, Error> {
@@ -174,44 +177,48 @@ impl Boards {
     ///
     /// # Errors
     /// Whatever the database says.
-    pub async fn board(&self, repo: &Repo, branch: &str, before: Option<i64>, limit: usize) -> Result<Board, Error> {
-        let mut commits = self.results.commits(&repo.name, branch, before, limit + 1).await?;
-        let more = commits.len() > limit;
-        commits.truncate(limit);
-        let next = if more { commits.last().map(|(position, _)| *position) } else { None };
-        let hashes: Vec<&str> = commits.iter().map(|(_, commit)| commit.hash.as_str()).collect();
-        let cells = self.cells(&repo.name, &hashes).await?;
-        let configured = self.configured().await?;
-        let columns = columns(&repo.name, &configured, &cells);
-        let rows = commits.into_iter().zip(cells).map(|((position, commit), cells)| BoardRow { position, commit, cells }).collect();
-        Ok(Board { repo: repo.clone(), branch: branch.to_owned(), columns, rows, next })
+    pub fn board<'a>(&'a self, repo: &'a Repo, branch: &'a str, before: Option<i64>, limit: usize) -> BoxFuture<'a, Result<Board, Error>> {
+        Box::pin(async move {
+            let mut commits = self.results.commits(&repo.name, branch, before, limit + 1).await?;
+            let more = commits.len() > limit;
+            commits.truncate(limit);
+            let next = if more { commits.last().map(|(position, _)| *position) } else { None };
+            let hashes: Vec<&str> = commits.iter().map(|(_, commit)| commit.hash.as_str()).collect();
+            let cells = self.cells(&repo.name, &hashes).await?;
+            let configured = self.configured().await?;
+            let columns = columns(&repo.name, &configured, &cells);
+            let rows = commits.into_iter().zip(cells).map(|((position, commit), cells)| BoardRow { position, commit, cells }).collect();
+            Ok(Board { repo: repo.clone(), branch: branch.to_owned(), columns, rows, next })
+        })
     }
 
     /// The overview. `queued`, `running`, `workers` and `busy` are the caller's: only the scheduler knows them.
     ///
     /// # Errors
     /// Whatever the database says.
-    pub async fn overview(&self, recent: usize) -> Result<Overview, Error> {
-        let mut wanted: Vec<(Repo, String)> = Vec::new();
-        let mut others: Vec<(Repo, String)> = Vec::new();
-        for repo in self.results.repos().await? {
-            let branches = self.results.branches(&repo.name, &repo.main_branch).await?;
-            let mut branches = branches.into_iter();
-            let first = branches.next().unwrap_or_else(|| repo.main_branch.clone());
-            others.extend(branches.map(|branch| (repo.clone(), branch)));
-            wanted.push((repo, first));
-        }
-        wanted.extend(others);
-        wanted.truncate(TILES);
-        let (mut tiles, mut red) = (Vec::new(), Vec::new());
-        for (repo, branch) in wanted {
-            let board = self.board(&repo, &branch, None, OVERVIEW_COMMITS).await?;
-            red.extend(board.red());
-            tiles.push(board.tile());
-        }
-        red.sort_by_key(|red| red.since_ms);
-        let recent = self.results.recent(recent).await?;
-        Ok(Overview { tiles, red, queued: 0, running: 0, workers: 0, busy: 0, recent })
+    pub fn overview(&self, recent: usize) -> BoxFuture<'_, Result<Overview, Error>> {
+        Box::pin(async move {
+            let mut wanted: Vec<(Repo, String)> = Vec::new();
+            let mut others: Vec<(Repo, String)> = Vec::new();
+            for repo in self.results.repos().await? {
+                let branches = self.results.branches(&repo.name, &repo.main_branch).await?;
+                let mut branches = branches.into_iter();
+                let first = branches.next().unwrap_or_else(|| repo.main_branch.clone());
+                others.extend(branches.map(|branch| (repo.clone(), branch)));
+                wanted.push((repo, first));
+            }
+            wanted.extend(others);
+            wanted.truncate(TILES);
+            let (mut tiles, mut red) = (Vec::new(), Vec::new());
+            for (repo, branch) in wanted {
+                let board = self.board(&repo, &branch, None, OVERVIEW_COMMITS).await?;
+                red.extend(board.red());
+                tiles.push(board.tile());
+            }
+            red.sort_by_key(|red| red.since_ms);
+            let recent = self.results.recent(recent).await?;
+            Ok(Overview { tiles, red, queued: 0, running: 0, workers: 0, busy: 0, recent })
+        })
     }
 }
 

@@ -11,6 +11,10 @@ use burrow_store::{Db, Error, Row, Value};
 
 use crate::model::{BuildId, BuildState, Class};
 use crate::view::{BuildLine, Commit};
+use burrow_task::BoxFuture;
+
+/// What a question to the database comes to.
+type Asked<'a, T> = BoxFuture<'a, Result<T, Error>>;
 
 pub use board::{Entry, RowCells};
 pub use lists::{BuildFilter, Page};
@@ -50,65 +54,74 @@ impl Results {
     ///
     /// # Errors
     /// Whatever the database says (so for all functions here).
-    pub async fn repos(&self) -> Result<Vec<Repo>, Error> {
-        let rows = self.db.query("SELECT name, project, url, main_branch, state, error, fetched_ms FROM repos ORDER BY project, name", ()).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Repo {
-                    name: row.text(0)?.to_owned(),
-                    project: row.text(1)?.to_owned(),
-                    url: row.text(2)?.to_owned(),
-                    main_branch: row.text(3)?.to_owned(),
-                    state: row.text(4)?.to_owned(),
-                    error: row.text(5)?.to_owned(),
-                    fetched_ms: row.int(6)?,
+    pub fn repos(&self) -> Asked<'_, Vec<Repo>> {
+        Box::pin(async move {
+            let rows = self.db.query("SELECT name, project, url, main_branch, state, error, fetched_ms FROM repos ORDER BY project, name", ()).await?;
+            rows.iter()
+                .map(|row| {
+                    Ok(Repo {
+                        name: row.text(0)?.to_owned(),
+                        project: row.text(1)?.to_owned(),
+                        url: row.text(2)?.to_owned(),
+                        main_branch: row.text(3)?.to_owned(),
+                        state: row.text(4)?.to_owned(),
+                        error: row.text(5)?.to_owned(),
+                        fetched_ms: row.int(6)?,
+                    })
                 })
-            })
-            .collect()
+                .collect()
+        })
     }
 
     /// Branches of a repository that exist, the main branch first, then by name.
     ///
     /// # Errors
     /// Whatever the database says.
-    pub async fn branches(&self, repo: &str, main: &str) -> Result<Vec<String>, Error> {
-        let rows = self.db.query("SELECT branch FROM branches WHERE repo = $1 AND gone = 0 ORDER BY branch", (repo,)).await?;
-        let mut names = rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect::<Result<Vec<_>, Error>>()?;
-        names.sort_by_key(|name| name != main);
-        Ok(names)
+    pub fn branches<'a>(&'a self, repo: &'a str, main: &'a str) -> Asked<'a, Vec<String>> {
+        Box::pin(async move {
+            let rows = self.db.query("SELECT branch FROM branches WHERE repo = $1 AND gone = 0 ORDER BY branch", (repo,)).await?;
+            let mut names = rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect::<Result<Vec<_>, Error>>()?;
+            names.sort_by_key(|name| name != main);
+            Ok(names)
+        })
     }
 
     /// Builders: repository, name, whether it is still configured; by repository and name.
     ///
     /// # Errors
     /// Whatever the database says.
-    pub async fn builders(&self) -> Result<Vec<(String, String, bool)>, Error> {
-        let rows = self.db.query("SELECT repo, name, active FROM builders ORDER BY repo, name", ()).await?;
-        rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned(), row.bool(2)?))).collect()
+    pub fn builders(&self) -> Asked<'_, Vec<(String, String, bool)>> {
+        Box::pin(async move {
+            let rows = self.db.query("SELECT repo, name, active FROM builders ORDER BY repo, name", ()).await?;
+            rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned(), row.bool(2)?))).collect()
+        })
     }
 
     /// Configuration of every builder that is still configured, once per name (JSON).
     ///
     /// # Errors
     /// Whatever the database says.
-    pub async fn builder_specs(&self) -> Result<Vec<(String, serde_json::Value)>, Error> {
-        let rows = self.db.query("SELECT name, spec FROM builders WHERE active <> 0 ORDER BY name, repo", ()).await?;
-        let mut specs: Vec<(String, serde_json::Value)> = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let name = row.text(0)?;
-            if specs.last().is_none_or(|(last, _)| last != name) {
-                specs.push((name.to_owned(), json(row.text(1)?)));
+    pub fn builder_specs(&self) -> Asked<'_, Vec<(String, serde_json::Value)>> {
+        Box::pin(async move {
+            let rows = self.db.query("SELECT name, spec FROM builders WHERE active <> 0 ORDER BY name, repo", ()).await?;
+            let mut specs: Vec<(String, serde_json::Value)> = Vec::with_capacity(rows.len());
+            for row in &rows {
+                let name = row.text(0)?;
+                if specs.last().is_none_or(|(last, _)| last != name) {
+                    specs.push((name.to_owned(), json(row.text(1)?)));
+                }
             }
-        }
-        Ok(specs)
+            Ok(specs)
+        })
     }
 
     /// Commits of a branch, newest first, each with its position; `before` is a position to continue below.
     ///
     /// # Errors
     /// Whatever the database says.
-    pub async fn commits(&self, repo: &str, branch: &str, before: Option<i64>, limit: usize) -> Result<Vec<(i64, Commit)>, Error> {
-        let rows = self
+    pub fn commits<'a>(&'a self, repo: &'a str, branch: &'a str, before: Option<i64>, limit: usize) -> Asked<'a, Vec<(i64, Commit)>> {
+        Box::pin(async move {
+            let rows = self
             .db
             .query(
                 "SELECT c.repo, c.hash, c.title, c.author, c.email, c.time_s, b.position FROM branch_commits b JOIN commits c ON c.repo = b.repo AND c.hash = b.hash \
@@ -116,42 +129,47 @@ impl Results {
                 (repo, branch, before.unwrap_or(i64::MAX), count(limit)),
             )
             .await?;
-        rows.iter().map(|row| Ok((row.int(6)?, commit(row, 0)?))).collect()
+            rows.iter().map(|row| Ok((row.int(6)?, commit(row, 0)?))).collect()
+        })
     }
 
     /// The position of a page that ends just above `position`: where "newer" leads. `None` means the newest page.
     ///
     /// # Errors
     /// Whatever the database says.
-    pub async fn newer_page(&self, repo: &str, branch: &str, position: i64, limit: usize) -> Result<Option<i64>, Error> {
-        let rows = self
-            .db
-            .query(
-                "SELECT position FROM branch_commits WHERE repo = $1 AND branch = $2 AND position > $3 ORDER BY position LIMIT $4",
-                (repo, branch, position, count(limit + 1)),
-            )
-            .await?;
-        match rows.get(limit) {
-            Some(row) => Ok(Some(row.int(0)?)),
-            None => Ok(None),
-        }
+    pub fn newer_page<'a>(&'a self, repo: &'a str, branch: &'a str, position: i64, limit: usize) -> Asked<'a, Option<i64>> {
+        Box::pin(async move {
+            let rows = self
+                .db
+                .query(
+                    "SELECT position FROM branch_commits WHERE repo = $1 AND branch = $2 AND position > $3 ORDER BY position LIMIT $4",
+                    (repo, branch, position, count(limit + 1)),
+                )
+                .await?;
+            match rows.get(limit) {
+                Some(row) => Ok(Some(row.int(0)?)),
+                None => Ok(None),
+            }
+        })
     }
 
     /// Finds commits by hash or a prefix of at least four digits; at most two are returned, so that a caller can tell "ambiguous".
     ///
     /// # Errors
     /// Whatever the database says.
-    pub async fn find_commit(&self, repo: &str, prefix: &str) -> Result<Vec<(Commit, Vec<String>)>, Error> {
-        // A range walks the primary key in both databases; LIKE would not.
-        let end = format!("{prefix}g");
-        let rows = self
-            .db
-            .query(
-                "SELECT repo, hash, title, author, email, time_s, parents FROM commits WHERE repo = $1 AND hash >= $2 AND hash < $3 ORDER BY hash LIMIT 2",
-                (repo, prefix, end),
-            )
-            .await?;
-        rows.iter().map(|row| Ok((commit(row, 0)?, row.text(6)?.split_whitespace().map(str::to_owned).collect()))).collect()
+    pub fn find_commit<'a>(&'a self, repo: &'a str, prefix: &'a str) -> Asked<'a, Vec<(Commit, Vec<String>)>> {
+        Box::pin(async move {
+            // A range walks the primary key in both databases; LIKE would not.
+            let end = format!("{prefix}g");
+            let rows = self
+                .db
+                .query(
+                    "SELECT repo, hash, title, author, email, time_s, parents FROM commits WHERE repo = $1 AND hash >= $2 AND hash < $3 ORDER BY hash LIMIT 2",
+                    (repo, prefix, end),
+                )
+                .await?;
+            rows.iter().map(|row| Ok((commit(row, 0)?, row.text(6)?.split_whitespace().map(str::to_owned).collect()))).collect()
+        })
     }
 }
 

@@ -2,6 +2,8 @@
 
 use burrow_store::{Db, Error, Statement, sql};
 
+use burrow_task::BoxFuture;
+
 /// How much of a history to make.
 #[derive(Debug, Clone)]
 pub struct Seed {
@@ -91,45 +93,50 @@ fn verdict(position: usize, builder: usize, commits: usize) -> (&'static str, bo
 ///
 /// # Errors
 /// Whatever the database says.
-pub async fn fill(db: &Db, seed: &Seed) -> Result<usize, Error> {
-    let mut batch: Vec<Statement> = Vec::new();
-    batch.push(sql(
+pub fn fill<'a>(db: &'a Db, seed: &'a Seed) -> BoxFuture<'a, Result<usize, Error>> {
+    Box::pin(async move {
+        let mut batch: Vec<Statement> = Vec::new();
+        batch.push(sql(
         "INSERT INTO repos (name, project, url, main_branch, state, error, fetched_ms) VALUES ('sample', 'burrow', 'https://example.org/sample.git', 'main', 'good', '', $1)",
         (seed.now_ms - 4_000,),
     ));
-    let tip = hash_at(seed.commits.saturating_sub(1));
-    for branch in ["main", "release/1.4"] {
-        batch.push(sql("INSERT INTO branches (repo, branch, tip, gone, seen_ms) VALUES ('sample', $1, $2, 0, $3)", (branch, &tip, seed.now_ms)));
-    }
-    for name in &seed.builders {
-        let spec = format!(r#"{{"name":"{name}","host":"local","env":{{"BUILDER":"{name}"}},"timeout_scale":1,"tests":"all"}}"#);
-        batch.push(sql("INSERT INTO builders (repo, name, spec, active, seen_ms) VALUES ('sample', $1, $2, 1, $3)", (name, spec, seed.now_ms)));
-    }
-    let mut build: i64 = 0;
-    for position in 0..seed.commits {
-        let age = seed.commits - 1 - position;
-        let hash = hash_at(position);
-        let parent = if position == 0 { String::new() } else { hash_at(position - 1) };
-        let time_s = seed.now_ms / 1000 - 90 - (age as i64) * 5_400;
-        let (author, email) = AUTHORS[position % AUTHORS.len()];
-        batch.push(sql(
-            "INSERT INTO commits (repo, hash, parents, author, email, time_s, title) VALUES ('sample', $1, $2, $3, $4, $5, $6)",
-            (&hash, parent, author, email, time_s, TITLES[position % TITLES.len()]),
-        ));
-        batch.push(sql("INSERT INTO branch_commits (repo, branch, position, hash) VALUES ('sample', 'main', $1, $2)", (position as i64 + 1, &hash)));
-        if age % 7 == 6 {
-            batch.push(sql("INSERT INTO branch_commits (repo, branch, position, hash) VALUES ('sample', 'release/1.4', $1, $2)", (position as i64 + 1, &hash)));
+        let tip = hash_at(seed.commits.saturating_sub(1));
+        for branch in ["main", "release/1.4"] {
+            batch.push(sql("INSERT INTO branches (repo, branch, tip, gone, seen_ms) VALUES ('sample', $1, $2, 0, $3)", (branch, &tip, seed.now_ms)));
         }
-        for (at, builder) in seed.builders.iter().enumerate() {
-            build += 1;
-            one_build(&mut batch, seed, build, position, at, builder, &hash, time_s);
+        for name in &seed.builders {
+            let spec = format!(r#"{{"name":"{name}","host":"local","env":{{"BUILDER":"{name}"}},"timeout_scale":1,"tests":"all"}}"#);
+            batch.push(sql("INSERT INTO builders (repo, name, spec, active, seen_ms) VALUES ('sample', $1, $2, 1, $3)", (name, spec, seed.now_ms)));
         }
-        if batch.len() > 4_000 {
-            db.commit(std::mem::take(&mut batch)).await?;
+        let mut build: i64 = 0;
+        for position in 0..seed.commits {
+            let age = seed.commits - 1 - position;
+            let hash = hash_at(position);
+            let parent = if position == 0 { String::new() } else { hash_at(position - 1) };
+            let time_s = seed.now_ms / 1000 - 90 - (age as i64) * 5_400;
+            let (author, email) = AUTHORS[position % AUTHORS.len()];
+            batch.push(sql(
+                "INSERT INTO commits (repo, hash, parents, author, email, time_s, title) VALUES ('sample', $1, $2, $3, $4, $5, $6)",
+                (&hash, parent, author, email, time_s, TITLES[position % TITLES.len()]),
+            ));
+            batch.push(sql("INSERT INTO branch_commits (repo, branch, position, hash) VALUES ('sample', 'main', $1, $2)", (position as i64 + 1, &hash)));
+            if age % 7 == 6 {
+                batch.push(sql(
+                    "INSERT INTO branch_commits (repo, branch, position, hash) VALUES ('sample', 'release/1.4', $1, $2)",
+                    (position as i64 + 1, &hash),
+                ));
+            }
+            for (at, builder) in seed.builders.iter().enumerate() {
+                build += 1;
+                one_build(&mut batch, seed, build, position, at, builder, &hash, time_s);
+            }
+            if batch.len() > 4_000 {
+                db.commit(std::mem::take(&mut batch)).await?;
+            }
         }
-    }
-    db.commit(batch).await?;
-    Ok(usize::try_from(build).unwrap_or(0))
+        db.commit(batch).await?;
+        Ok(usize::try_from(build).unwrap_or(0))
+    })
 }
 
 #[allow(clippy::too_many_arguments)]

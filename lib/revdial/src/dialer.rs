@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use burrow_task::BoxFuture;
 use protocol_revdial::{DialerId, LineBuffer, Message, PickupTarget, Refusal, pickup_target};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -192,7 +193,7 @@ impl Dialer {
         let mut lines = LineBuffer::default();
         let early = lines.push(surplus).is_err();
         let (task, registry) = (shared.clone(), dialers.clone());
-        tokio::spawn(async move {
+        burrow_task::spawn(async move {
             let reason = if early { "too much was sent with the registration".into() } else { serve(control, lines, &task, wanted, stopped).await };
             let reason: Arc<str> = reason.into();
             lock(&registry.by_id).remove(&id);
@@ -210,26 +211,28 @@ impl Dialer {
     ///
     /// # Errors
     /// [`DialError`]
-    pub async fn dial(&self, limit: Duration) -> Result<BoxStream, DialError> {
-        let nonce: u64 = rand::random();
-        let (sender, receiver) = oneshot::channel();
-        {
-            let mut state = lock(&self.shared.state);
-            if let Some(reason) = &state.closed {
-                return Err(DialError::Closed(reason.clone()));
+    pub fn dial(&self, limit: Duration) -> BoxFuture<'_, Result<BoxStream, DialError>> {
+        Box::pin(async move {
+            let nonce: u64 = rand::random();
+            let (sender, receiver) = oneshot::channel();
+            {
+                let mut state = lock(&self.shared.state);
+                if let Some(reason) = &state.closed {
+                    return Err(DialError::Closed(reason.clone()));
+                }
+                state.forget_abandoned(Instant::now());
+                state.outstanding.insert(nonce, Dial::Waiting(sender));
             }
-            state.forget_abandoned(Instant::now());
-            state.outstanding.insert(nonce, Dial::Waiting(sender));
-        }
-        let _abandon = Abandon { shared: &self.shared, nonce };
-        if self.shared.requests.send(nonce).is_err() {
-            return Err(DialError::Closed("the control task has ended".into()));
-        }
-        match timeout(limit, receiver).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(DialError::PickupFailed("the connection broke before it could be handed over".into())),
-            Err(_) => Err(DialError::TimedOut(limit)),
-        }
+            let _abandon = Abandon { shared: &self.shared, nonce };
+            if self.shared.requests.send(nonce).is_err() {
+                return Err(DialError::Closed("the control task has ended".into()));
+            }
+            match timeout(limit, receiver).await {
+                Ok(Ok(result)) => result,
+                Ok(Err(_)) => Err(DialError::PickupFailed("the connection broke before it could be handed over".into())),
+                Err(_) => Err(DialError::TimedOut(limit)),
+            }
+        })
     }
 
     /// Waits until the control connection has ended and says why.

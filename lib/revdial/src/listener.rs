@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use burrow_task::BoxFuture;
 use protocol_revdial::{BadRegistration, LineBuffer, Message, RedirectError, Registration, ResponseHead, SESSION_HEADER, pickup_request, redirect_target};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -108,31 +109,33 @@ impl Drop for Listener {
 ///
 /// # Errors
 /// [`RegisterError`]
-pub async fn register(connector: Arc<dyn Connect>, registration: &Registration) -> Result<Listener, RegisterError> {
-    let mut stream = connector.connect().await.map_err(RegisterError::Transport)?;
-    let mut buffer = Vec::new();
-    let exchange = async {
-        let mut target = "/reverse".to_owned();
-        for _ in 0..MAX_REQUESTS {
-            let request = registration.encode(&target)?;
-            match ask(&mut stream, &mut buffer, &request).await.map_err(RegisterError::Transport)? {
-                Answer::Switched(head) => {
-                    return Ok(head.header(SESSION_HEADER).map(str::to_owned));
-                }
-                Answer::Redirect(head) => target = redirect_target(&head)?,
-                Answer::Refused { status, text } => {
-                    return Err(RegisterError::Refused { status, text });
+pub fn register<'a>(connector: Arc<dyn Connect>, registration: &'a Registration) -> BoxFuture<'a, Result<Listener, RegisterError>> {
+    Box::pin(async move {
+        let mut stream = connector.connect().await.map_err(RegisterError::Transport)?;
+        let mut buffer = Vec::new();
+        let exchange = async {
+            let mut target = "/reverse".to_owned();
+            for _ in 0..MAX_REQUESTS {
+                let request = registration.encode(&target)?;
+                match ask(&mut stream, &mut buffer, &request).await.map_err(RegisterError::Transport)? {
+                    Answer::Switched(head) => {
+                        return Ok(head.header(SESSION_HEADER).map(str::to_owned));
+                    }
+                    Answer::Redirect(head) => target = redirect_target(&head)?,
+                    Answer::Refused { status, text } => {
+                        return Err(RegisterError::Refused { status, text });
+                    }
                 }
             }
-        }
-        Err(RegisterError::Refused { status: 307, text: "too many redirects".into() })
-    };
-    let session = timeout(REGISTER_LIMIT, exchange)
-        .await
-        .map_err(|_| RegisterError::Transport(io::Error::new(io::ErrorKind::TimedOut, "no answer to the registration")))??;
-    let (sender, accepted) = mpsc::channel(QUEUE);
-    let control = tokio::spawn(control_loop(stream, buffer, connector, sender));
-    Ok(Listener { accepted, session, control: Some(control), closed: None })
+            Err(RegisterError::Refused { status: 307, text: "too many redirects".into() })
+        };
+        let session = timeout(REGISTER_LIMIT, exchange)
+            .await
+            .map_err(|_| RegisterError::Transport(io::Error::new(io::ErrorKind::TimedOut, "no answer to the registration")))??;
+        let (sender, accepted) = mpsc::channel(QUEUE);
+        let control = burrow_task::spawn(control_loop(stream, buffer, connector, sender));
+        Ok(Listener { accepted, session, control: Some(control), closed: None })
+    })
 }
 
 enum Answer {
@@ -201,7 +204,7 @@ async fn control_loop(mut stream: BoxStream, surplus: Vec<u8>, connector: Arc<dy
                 continue;
             }
             let (permits, connector, accepted) = (permits.clone(), connector.clone(), accepted.clone());
-            pickups.spawn(async move {
+            pickups.spawn(burrow_task::boxed(async move {
                 let Ok(_permit) = permits.acquire_owned().await else {
                     return Ok(());
                 };
@@ -214,7 +217,7 @@ async fn control_loop(mut stream: BoxStream, surplus: Vec<u8>, connector: Arc<dy
                     Ok(Err(error)) => Err((path, error.to_string())),
                     Err(_) => Err((path, format!("no connection within {} s", PICKUP_LIMIT.as_secs()))),
                 }
-            });
+            }));
         }
         tokio::select! {
             read = timeout(SILENCE_LIMIT, stream.read(&mut chunk)) => match read {

@@ -24,6 +24,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use burrow_task::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use tokio::sync::{oneshot, watch};
@@ -78,10 +79,17 @@ pub(crate) enum Pool {
     Postgres(PgPool),
 }
 
+/// The connections that read. Behind a trait, because every crate that drops a [`Db`] would else compile the pools' ends anew.
+trait Readers: Send + Sync {
+    fn rows(&self, sql: String, args: Vec<Value>) -> BoxFuture<'_, Result<Vec<Row>, Error>>;
+    fn kind(&self) -> &'static str;
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
 /// An open database: any number of readers, one writer. Cheap to clone.
 #[derive(Clone)]
 pub struct Db {
-    pool: Pool,
+    readers: Arc<dyn Readers>,
     writer: writer::Writer,
     health: watch::Receiver<Health>,
     _lock: Option<Arc<std::fs::File>>,
@@ -92,12 +100,14 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::InUse`] if another process holds the data, [`Error::Newer`] if a newer program wrote it.
-    pub async fn open(url: &str, migrations: &'static [Migration]) -> Result<Db, Error> {
-        if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            Self::open_postgres(url, migrations).await
-        } else {
-            Self::open_sqlite(url, migrations).await
-        }
+    pub fn open<'a>(url: &'a str, migrations: &'static [Migration]) -> BoxFuture<'a, Result<Db, Error>> {
+        Box::pin(async move {
+            if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+                Self::open_postgres(url, migrations).await
+            } else {
+                Self::open_sqlite(url, migrations).await
+            }
+        })
     }
 
     async fn open_sqlite(url: &str, migrations: &'static [Migration]) -> Result<Db, Error> {
@@ -141,7 +151,7 @@ impl Db {
 
     fn start(pool: Pool, source: writer::Source, lock: Option<Arc<std::fs::File>>) -> Db {
         let (writer, health) = writer::start(source);
-        Db { pool, writer, health, _lock: lock }
+        Db { readers: Arc::new(pool), writer, health, _lock: lock }
     }
 
     /// Applies one batch atomically and returns when it is on disk. Batches are applied in the order of these calls.
@@ -163,32 +173,16 @@ impl Db {
     ///
     /// # Errors
     /// Whatever the database says.
-    pub async fn query(&self, sql: &'static str, args: impl Args) -> Result<Vec<Row>, Error> {
-        self.query_values(sql, args.values()).await
+    pub fn query(&self, sql: &'static str, args: impl Args) -> BoxFuture<'_, Result<Vec<Row>, Error>> {
+        self.query_values(sql, args.values())
     }
 
     /// Like [`Db::query`] for a number of arguments known only at run time; `sql` must be made of constant parts only.
     ///
     /// # Errors
     /// Whatever the database says.
-    pub async fn query_values(&self, sql: impl Into<std::borrow::Cow<'static, str>>, args: Vec<Value>) -> Result<Vec<Row>, Error> {
-        let sql = sqlx::AssertSqlSafe(sql.into().into_owned());
-        match &self.pool {
-            Pool::Sqlite(pool) => {
-                let mut query = sqlx::query(sql);
-                for value in args {
-                    query = value::bind_sqlite(query, value);
-                }
-                query.fetch_all(pool).await?.iter().map(value::from_sqlite).collect()
-            }
-            Pool::Postgres(pool) => {
-                let mut query = sqlx::query(sql);
-                for value in args {
-                    query = value::bind_postgres(query, value);
-                }
-                query.fetch_all(pool).await?.iter().map(value::from_postgres).collect()
-            }
-        }
+    pub fn query_values(&self, sql: impl Into<std::borrow::Cow<'static, str>>, args: Vec<Value>) -> BoxFuture<'_, Result<Vec<Row>, Error>> {
+        self.readers.rows(sql.into().into_owned(), args)
     }
 
     /// Whether commits go through at present; changes are published to the receiver.
@@ -198,19 +192,55 @@ impl Db {
 
     /// `SQLite` or `PostgreSQL`, for pages.
     pub fn kind(&self) -> &'static str {
-        match self.pool {
+        self.readers.kind()
+    }
+
+    /// Waits until every batch submitted so far is on disk, then closes the connections and gives up the lock of the data.
+    pub fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let _ = self.writer.close().await;
+            self.readers.close().await;
+        })
+    }
+}
+
+impl Readers for Pool {
+    fn rows(&self, sql: String, args: Vec<Value>) -> BoxFuture<'_, Result<Vec<Row>, Error>> {
+        let sql = sqlx::AssertSqlSafe(sql);
+        Box::pin(async move {
+            match self {
+                Pool::Sqlite(pool) => {
+                    let mut query = sqlx::query(sql);
+                    for value in args {
+                        query = value::bind_sqlite(query, value);
+                    }
+                    query.fetch_all(pool).await?.iter().map(value::from_sqlite).collect()
+                }
+                Pool::Postgres(pool) => {
+                    let mut query = sqlx::query(sql);
+                    for value in args {
+                        query = value::bind_postgres(query, value);
+                    }
+                    query.fetch_all(pool).await?.iter().map(value::from_postgres).collect()
+                }
+            }
+        })
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
             Pool::Sqlite(_) => "SQLite",
             Pool::Postgres(_) => "PostgreSQL",
         }
     }
 
-    /// Waits until every batch submitted so far is on disk, then closes the connections and gives up the lock of the data.
-    pub async fn close(&self) {
-        let _ = self.writer.close().await;
-        match &self.pool {
-            Pool::Sqlite(pool) => pool.close().await,
-            Pool::Postgres(pool) => pool.close().await,
-        }
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            match self {
+                Pool::Sqlite(pool) => pool.close().await,
+                Pool::Postgres(pool) => pool.close().await,
+            }
+        })
     }
 }
 

@@ -65,7 +65,7 @@ impl Writer {
 pub(crate) fn start(source: Source) -> (Writer, watch::Receiver<Health>) {
     let (send, jobs) = mpsc::unbounded_channel();
     let (health, watch) = watch::channel(Health::Good);
-    tokio::spawn(run(source, jobs, health));
+    burrow_task::spawn(run(source, jobs, health));
     (Writer(send), watch)
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Every page of every service looks and behaves the same because it is made of these parts: a service renders the middle of a page and
 //! [`Layout`] puts the frame around it; [`Rendered`] answers with an entity tag, compressed when the reader can take it; [`PageCache`] keeps
-//! what was rendered until something changed; [`guard`] puts the security headers on and refuses requests that other sites forged.
+//! what was rendered until something changed; [`guard`] puts the security headers on and refuses requests that other sites forged;
+//! [`serve`] puts a router on a socket.
 //!
 //! Nothing here reads a clock: the moment a page was made is handed in.
 
@@ -12,6 +13,7 @@ pub mod guard;
 mod layout;
 mod problem;
 mod rendered;
+mod serve;
 pub mod sse;
 pub mod words;
 
@@ -19,3 +21,4 @@ pub use cache::{PageCache, Stamp};
 pub use layout::{Layout, NavItem};
 pub use problem::Problem;
 pub use rendered::{Kind, Rendered};
+pub use serve::serve;

@@ -71,9 +71,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(async {
+    let result = burrow_task::block_on(&runtime, async {
         let shutdown = CancellationToken::new();
-        tokio::spawn(platform::stop_signals(shutdown.clone()));
+        burrow_task::spawn(platform::stop_signals(shutdown.clone()));
         crate::run(config, shutdown).await
     });
     // Blocking threads may sit in a system call that never ends; the process does.

@@ -124,7 +124,7 @@ where
     S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
-    tokio::spawn(async move {
+    burrow_task::spawn(async move {
         // Its errors come out of the body, too.
         let _ = connection.await;
     });

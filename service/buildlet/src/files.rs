@@ -29,7 +29,7 @@ fn io_error(e: &io::Error) -> Reply {
 
 /// Runs what blocks on its own thread.
 async fn blocking(action: impl FnOnce() -> Reply + Send + 'static) -> Reply {
-    tokio::task::spawn_blocking(action).await.unwrap_or_else(|e| error(StatusCode::INTERNAL_SERVER_ERROR, e))
+    burrow_task::spawn_blocking(action).await.unwrap_or_else(|e| error(StatusCode::INTERNAL_SERVER_ERROR, e))
 }
 
 /// The checked `dir` parameter; empty or absent is the work directory itself.
@@ -119,7 +119,7 @@ pub(crate) async fn tgz(worker: &Arc<Worker>, query: &Fields) -> Reply {
     };
     let (sender, pieces) = mpsc::channel(8);
     let runtime = tokio::runtime::Handle::current();
-    tokio::task::spawn_blocking(move || walk::tgz(&root, &dir, &sender, &runtime));
+    burrow_task::spawn_blocking(move || walk::tgz(&root, &dir, &sender, &runtime));
     match ReplyBody::after_first(pieces).await {
         Ok(body) => stream("application/x-gzip", body),
         Err(e) if e.kind() == io::ErrorKind::NotFound => error(StatusCode::NOT_FOUND, format!("there is no such directory: {e}")),
@@ -140,7 +140,7 @@ pub(crate) async fn ls(worker: &Arc<Worker>, query: &Fields) -> Reply {
         Err(e) => return io_error(&e),
     };
     let (sender, pieces) = mpsc::channel(8);
-    tokio::task::spawn_blocking(move || walk::list(&root, &dir, &listing, &sender));
+    burrow_task::spawn_blocking(move || walk::list(&root, &dir, &listing, &sender));
     match ReplyBody::after_first(pieces).await {
         Ok(body) => stream("text/plain; charset=utf-8", body),
         Err(e) if is_escape(&e) => io_error(&e),

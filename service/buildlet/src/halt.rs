@@ -43,10 +43,10 @@ impl Halt {
         if self.ordered.swap(true, Ordering::AcqRel) {
             return;
         }
-        tokio::spawn(async move {
+        burrow_task::spawn(async move {
             tokio::time::sleep(DELAY).await;
             let shared = Arc::clone(&worker);
-            let _ = tokio::task::spawn_blocking(move || shared.kill_everything()).await;
+            let _ = burrow_task::spawn_blocking(move || shared.kill_everything()).await;
             let halt = &worker.halt;
             let command = if halt.reboot {
                 Some(platform::reboot_command())

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use burrow_revdial::BoxStream;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
@@ -12,7 +13,6 @@ use hyper_util::rt::TokioIo;
 use protocol_buildlet::form::{Fields, MAX_FORM};
 use protocol_buildlet::{BURROW_PROTOCOL, BurrowStatus, Status, VERSION};
 use subtle::ConstantTimeEq as _;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Secret;
@@ -22,10 +22,7 @@ use crate::worker::Worker;
 use crate::{exec, files, modern, platform};
 
 /// Serves one connection to its end. Ends early, between two requests, when `shutdown` comes.
-pub(crate) async fn serve_connection<S>(worker: Arc<Worker>, password: Option<Arc<Secret>>, stream: S, shutdown: CancellationToken)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+pub(crate) async fn serve_connection(worker: Arc<Worker>, password: Option<Arc<Secret>>, stream: BoxStream, shutdown: CancellationToken) {
     let (io, gate) = HttpIo::new(stream);
     let service = service_fn(|request: Request<Incoming>| {
         let (worker, password, gate) = (Arc::clone(&worker), password.clone(), Arc::clone(&gate));

@@ -25,7 +25,7 @@ impl BodyReader {
         B::Error: std::fmt::Display + Send,
     {
         let (sender, pieces) = mpsc::channel(16);
-        tokio::spawn(async move {
+        burrow_task::spawn(async move {
             while let Some(frame) = body.frame().await {
                 let piece = match frame {
                     Ok(frame) => match frame.into_data() {

@@ -106,14 +106,14 @@ async fn put(worker: &Arc<Worker>, id: &str, wait: Duration, body: Incoming) -> 
 async fn delete(worker: &Arc<Worker>, id: &str, execution: &Arc<Execution>, query: &Fields) -> Reply {
     let killed = Arc::clone(execution);
     // Looking for left-behind processes may read all of /proc.
-    let _ = tokio::task::spawn_blocking(move || killed.kill()).await;
+    let _ = burrow_task::spawn_blocking(move || killed.kill()).await;
     let status = execution.wait(Duration::from_secs(15)).await;
     if query.get("purge").and_then(parse_bool) == Some(true) {
         if status.state == ExecState::Running {
             return json_error(StatusCode::INTERNAL_SERVER_ERROR, "the execution does not end though it was killed, so its record stays");
         }
         let (worker, id) = (Arc::clone(worker), id.to_owned());
-        match tokio::task::spawn_blocking(move || worker.executions.purge(&id)).await {
+        match burrow_task::spawn_blocking(move || worker.executions.purge(&id)).await {
             Ok(Ok(())) => {}
             Ok(Err(e)) => return json_error(StatusCode::INTERNAL_SERVER_ERROR, format!("the record could not be removed: {e}")),
             Err(e) => return json_error(StatusCode::INTERNAL_SERVER_ERROR, e),
@@ -137,7 +137,7 @@ fn output(execution: Arc<Execution>, query: &Fields) -> Reply {
         Err(e) => return json_error(StatusCode::INTERNAL_SERVER_ERROR, format!("the spool cannot be read: {e}")),
     };
     let (sender, pieces) = mpsc::channel::<io::Result<Frame<Bytes>>>(4);
-    tokio::spawn(async move {
+    burrow_task::spawn(async move {
         let mut news = execution.subscribe();
         let mut at = offset;
         let mut end = have;
@@ -206,7 +206,7 @@ pub(crate) async fn prepare(worker: &Arc<Worker>, body: Incoming) -> Reply {
         execution.kill();
     }
     let shared = Arc::clone(&worker);
-    let done = tokio::task::spawn_blocking(move || -> io::Result<PrepareReply> {
+    let done = burrow_task::spawn_blocking(move || -> io::Result<PrepareReply> {
         shared.kill_everything();
         shared.work.clear_except(&request.keep)?;
         shared.trees.forget_except(&request.keep)?;
@@ -248,7 +248,7 @@ pub(crate) async fn tree(worker: &Arc<Worker>, query: &Fields, headers: &HeaderM
     let _one_at_a_time = worker.trees.exclusive().await;
     let reader = BodyReader::new(body);
     let shared = Arc::clone(worker);
-    let applied = tokio::task::spawn_blocking(move || {
+    let applied = burrow_task::spawn_blocking(move || {
         let reader = io::BufReader::with_capacity(64 * 1024, reader);
         if gzip {
             shared.trees.apply(&dir, &base, &want, &mut flate2::bufread::MultiGzDecoder::new(reader))

@@ -117,7 +117,7 @@ pub(crate) async fn run(reverse: Reverse, worker: Arc<Worker>, end: Cancellation
             tokio::select! {
                 stream = listener.accept() => match stream {
                     Ok(stream) => {
-                        connections.spawn(serve_connection(Arc::clone(&worker), None, stream, end.clone()));
+                        connections.spawn(burrow_task::boxed(serve_connection(Arc::clone(&worker), None, stream, end.clone())));
                     }
                     Err(closed) => break closed,
                 },
@@ -229,7 +229,7 @@ async fn enroll(reverse: &Reverse, token: &Secret, token_sha256: String, file: &
     let what = || format!("enrolling at {}", reverse.coordinator);
     let stream = connector.connect().await.map_err(RunError::io(what()))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(fatal)?;
-    tokio::spawn(async move {
+    burrow_task::spawn(async move {
         let _ = connection.await;
     });
     let host = reverse.coordinator.clone();
@@ -283,7 +283,7 @@ pub(crate) async fn health(listener: tokio::net::TcpListener, end: CancellationT
             continue;
         };
         let end = end.clone();
-        tokio::spawn(async move {
+        burrow_task::spawn(async move {
             let service = hyper::service::service_fn(|request: Request<Incoming>| async move {
                 Ok::<_, std::convert::Infallible>(match request.uri().path() {
                     "/healthz" => text("ok\n"),

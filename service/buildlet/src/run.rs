@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use burrow_task::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -49,89 +50,91 @@ impl RunError {
 ///
 /// # Panics
 /// Outside a multi-threaded tokio runtime.
-pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
-    let end = shutdown.child_token();
-    let builder_env = config.environment.get("GO_BUILDER_ENV").cloned().unwrap_or_default();
-    let halt = Halt::new(config.halt, config.reboot, builder_env, end.clone());
-    let shared = config.clone();
-    let worker = tokio::task::spawn_blocking(move || Worker::new(&shared, halt))
-        .await
-        .map_err(|e| RunError::io("starting")(io::Error::other(e)))?
-        .map_err(RunError::io(format!("opening {} and {}", config.work_dir.display(), config.state_dir.display())))?;
-    let worker = Arc::new(worker);
-    let connections = TaskTracker::new();
-    if config.owns_process {
-        tokio::spawn(reap(end.clone()));
-    }
-    if let Some(limit) = config.exit_when_idle {
-        let (activity, end) = (worker.activity.clone(), end.clone());
-        tokio::spawn(async move {
-            activity.idle_for(limit).await;
-            tracing::info!(idle.seconds = limit.as_secs(), "The worker had nothing to do for long enough and ends.");
-            end.cancel();
-        });
-    }
-    let result = match config.mode.clone() {
-        Mode::Listen { address: Listen::Tcp(address), tls, password } => {
-            let tls = tls.map(|(certificate, key)| serve::tls_acceptor(&certificate, &key)).transpose().map_err(RunError::io("setting up TLS"))?;
-            let address = if address.starts_with(':') { format!("[::]{address}") } else { address };
-            let listener = match tokio::net::TcpListener::bind(&address).await {
-                // A machine without IPv6.
-                Err(e) if address.starts_with("[::]:") && e.kind() != io::ErrorKind::AddrInUse => {
-                    tokio::net::TcpListener::bind(address.replacen("[::]", "0.0.0.0", 1)).await
-                }
-                other => other,
-            }
-            .map_err(RunError::io(format!("listening on {address}")))?;
-            if let Ok(local) = listener.local_addr() {
-                tracing::info!(address = %local, tls = tls.is_some(), "The worker listens.");
-                if let Some(ready) = &config.ready {
-                    ready.send_replace(Some(local.to_string()));
-                }
-            }
-            serve::tcp(listener, tls, password.map(Arc::new), Arc::clone(&worker), end.clone(), connections.clone()).await;
-            Ok(())
+pub fn run(config: Config, shutdown: CancellationToken) -> BoxFuture<'static, Result<(), RunError>> {
+    Box::pin(async move {
+        let end = shutdown.child_token();
+        let builder_env = config.environment.get("GO_BUILDER_ENV").cloned().unwrap_or_default();
+        let halt = Halt::new(config.halt, config.reboot, builder_env, end.clone());
+        let shared = config.clone();
+        let worker = burrow_task::spawn_blocking(move || Worker::new(&shared, halt))
+            .await
+            .map_err(|e| RunError::io("starting")(io::Error::other(e)))?
+            .map_err(RunError::io(format!("opening {} and {}", config.work_dir.display(), config.state_dir.display())))?;
+        let worker = Arc::new(worker);
+        let connections = TaskTracker::new();
+        if config.owns_process {
+            burrow_task::spawn(reap(end.clone()));
         }
-        #[cfg(unix)]
-        Mode::Listen { address: Listen::Unix(path), .. } => {
-            let listener = serve::bind_unix(&path).map_err(RunError::io(format!("listening on {}", path.display())))?;
-            tracing::info!(socket = %path.display(), "The worker listens.");
-            if let Some(ready) = &config.ready {
-                ready.send_replace(Some(path.display().to_string()));
-            }
-            serve::unix(listener, Arc::clone(&worker), end.clone(), connections.clone()).await;
-            let _ = std::fs::remove_file(&path);
-            Ok(())
+        if let Some(limit) = config.exit_when_idle {
+            let (activity, end) = (worker.activity.clone(), end.clone());
+            burrow_task::spawn(async move {
+                activity.idle_for(limit).await;
+                tracing::info!(idle.seconds = limit.as_secs(), "The worker had nothing to do for long enough and ends.");
+                end.cancel();
+            });
         }
-        #[cfg(not(unix))]
-        Mode::Listen { address: Listen::Unix(_), .. } => {
-            Err(RunError::io("listening")(io::Error::new(io::ErrorKind::Unsupported, "Unix sockets are not available here; use --listen HOST:PORT")))
-        }
-        Mode::Reverse { host_type, coordinator, hostname, health, build_key, enroll, proxy, dev } => {
-            if let Some(address) = health {
-                match tokio::net::TcpListener::bind(&address).await {
-                    Ok(listener) => {
-                        tokio::spawn(reverse::health(listener, end.clone()));
+        let result = match config.mode.clone() {
+            Mode::Listen { address: Listen::Tcp(address), tls, password } => {
+                let tls = tls.map(|(certificate, key)| serve::tls_acceptor(&certificate, &key)).transpose().map_err(RunError::io("setting up TLS"))?;
+                let address = if address.starts_with(':') { format!("[::]{address}") } else { address };
+                let listener = match tokio::net::TcpListener::bind(&address).await {
+                    // A machine without IPv6.
+                    Err(e) if address.starts_with("[::]:") && e.kind() != io::ErrorKind::AddrInUse => {
+                        tokio::net::TcpListener::bind(address.replacen("[::]", "0.0.0.0", 1)).await
                     }
-                    // Two workers on one machine; the second is just as healthy.
-                    Err(e) => tracing::warn!(address = %address, error = %e, "The health address cannot be listened on; --health-addr chooses another."),
+                    other => other,
                 }
+                .map_err(RunError::io(format!("listening on {address}")))?;
+                if let Ok(local) = listener.local_addr() {
+                    tracing::info!(address = %local, tls = tls.is_some(), "The worker listens.");
+                    if let Some(ready) = &config.ready {
+                        ready.send_replace(Some(local.to_string()));
+                    }
+                }
+                serve::tcp(listener, tls, password.map(Arc::new), Arc::clone(&worker), end.clone(), connections.clone()).await;
+                Ok(())
             }
-            let reverse = Reverse { host_type, coordinator, hostname, build_key, enroll, proxy, ca: config.ca.clone(), dev };
-            reverse::run(reverse, Arc::clone(&worker), end.clone(), connections.clone()).await
+            #[cfg(unix)]
+            Mode::Listen { address: Listen::Unix(path), .. } => {
+                let listener = serve::bind_unix(&path).map_err(RunError::io(format!("listening on {}", path.display())))?;
+                tracing::info!(socket = %path.display(), "The worker listens.");
+                if let Some(ready) = &config.ready {
+                    ready.send_replace(Some(path.display().to_string()));
+                }
+                serve::unix(listener, Arc::clone(&worker), end.clone(), connections.clone()).await;
+                let _ = std::fs::remove_file(&path);
+                Ok(())
+            }
+            #[cfg(not(unix))]
+            Mode::Listen { address: Listen::Unix(_), .. } => {
+                Err(RunError::io("listening")(io::Error::new(io::ErrorKind::Unsupported, "Unix sockets are not available here; use --listen HOST:PORT")))
+            }
+            Mode::Reverse { host_type, coordinator, hostname, health, build_key, enroll, proxy, dev } => {
+                if let Some(address) = health {
+                    match tokio::net::TcpListener::bind(&address).await {
+                        Ok(listener) => {
+                            burrow_task::spawn(reverse::health(listener, end.clone()));
+                        }
+                        // Two workers on one machine; the second is just as healthy.
+                        Err(e) => tracing::warn!(address = %address, error = %e, "The health address cannot be listened on; --health-addr chooses another."),
+                    }
+                }
+                let reverse = Reverse { host_type, coordinator, hostname, build_key, enroll, proxy, ca: config.ca.clone(), dev };
+                reverse::run(reverse, Arc::clone(&worker), end.clone(), connections.clone()).await
+            }
+        };
+        end.cancel();
+        connections.close();
+        let cut = tokio::time::timeout(GRACE, connections.wait()).await.is_err();
+        let left = Arc::clone(&worker);
+        let _ = burrow_task::spawn_blocking(move || left.kill_everything()).await;
+        for execution in worker.executions.running() {
+            execution.wait(GRACE).await;
         }
-    };
-    end.cancel();
-    connections.close();
-    let cut = tokio::time::timeout(GRACE, connections.wait()).await.is_err();
-    let left = Arc::clone(&worker);
-    let _ = tokio::task::spawn_blocking(move || left.kill_everything()).await;
-    for execution in worker.executions.running() {
-        execution.wait(GRACE).await;
-    }
-    platform::finish_process();
-    result?;
-    if cut { Err(RunError::Cut) } else { Ok(()) }
+        platform::finish_process();
+        result?;
+        if cut { Err(RunError::Cut) } else { Ok(()) }
+    })
 }
 
 /// Takes the exit status of daemons that became our children.

@@ -61,16 +61,16 @@ pub(crate) async fn tcp(
         };
         tune(&stream);
         let (worker, password, shutdown, tls) = (Arc::clone(&worker), password.clone(), shutdown.clone(), tls.clone());
-        connections.spawn(async move {
+        connections.spawn(burrow_task::boxed(async move {
             match tls {
-                None => serve_connection(worker, password, stream, shutdown).await,
+                None => serve_connection(worker, password, Box::new(stream), shutdown).await,
                 Some(tls) => match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => serve_connection(worker, password, stream, shutdown).await,
+                    Ok(Ok(stream)) => serve_connection(worker, password, Box::new(stream), shutdown).await,
                     Ok(Err(e)) => tracing::debug!(error = %e, "A TLS handshake failed."),
                     Err(_) => tracing::debug!("A TLS handshake took too long."),
                 },
             }
-        });
+        }));
     }
 }
 
@@ -95,7 +95,7 @@ pub(crate) async fn unix(listener: tokio::net::UnixListener, worker: Arc<Worker>
         };
         match accepted {
             Ok((stream, _)) => {
-                connections.spawn(serve_connection(Arc::clone(&worker), None, stream, shutdown.clone()));
+                connections.spawn(burrow_task::boxed(serve_connection(Arc::clone(&worker), None, Box::new(stream), shutdown.clone())));
             }
             Err(e) => {
                 tracing::warn!(error = %e, "A connection could not be accepted.");

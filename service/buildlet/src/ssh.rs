@@ -50,7 +50,7 @@ impl Ssh {
             Ok(server) => server,
             Err(e) => return last(error(StatusCode::BAD_GATEWAY, format!("no SSH server answers on port {port}: {e}"))),
         };
-        tokio::spawn(async move {
+        burrow_task::spawn(async move {
             match upgrade.await {
                 Ok(client) => {
                     let _ = tunnel(TokioIo::new(client), server).await;

@@ -15,7 +15,7 @@ use burrow_pool::process::{ProcessConfig, ProcessPool};
 use burrow_pool::{PoolEvent, Worker};
 use burrow_results::model::AttemptId;
 use burrow_store::{Db, Health, sql};
-use futures_util::future::BoxFuture;
+use burrow_task::BoxFuture;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -124,78 +124,81 @@ impl Farm {
     ///
     /// # Errors
     /// [`StartError`], with a sentence that says what to do.
-    pub async fn start(options: Options) -> Result<Arc<Farm>, StartError> {
-        let Options { config, reload, data, database, worker_program, worker_env, clock, poll, mirrored, events } = options;
-        let broken = |what: &str, path: &std::path::Path, e: std::io::Error| StartError::Infrastructure(format!("{what} {}: {e}", path.display()));
-        std::fs::create_dir_all(&data).map_err(|e| broken("the data folder", &data, e))?;
-        let data = data.canonicalize().map_err(|e| broken("the data folder", &data, e))?;
-        let url = database.unwrap_or_else(|| format!("sqlite:{}", data.join("burrow.db").display()));
-        let db = Db::open(&url, burrow_results::MIGRATIONS).await?;
-        let blobs = match config.site.storage.logs.as_ref().and_then(|name| config.storage.get(name)) {
-            Some(storage) => Blobs::from_url(&storage.url),
-            None => Blobs::folder(&data.join("blobs")),
-        };
-        let blobs = blobs.map_err(|e| StartError::Infrastructure(e.to_string()))?;
-        let logs = Logs::new(&data.join("live"), blobs).map_err(|e| broken("the log folder", &data, e))?;
+    pub fn start(options: Options) -> BoxFuture<'static, Result<Arc<Farm>, StartError>> {
+        Box::pin(async move {
+            let Options { config, reload, data, database, worker_program, worker_env, clock, poll, mirrored, events } = options;
+            let broken = |what: &str, path: &std::path::Path, e: std::io::Error| StartError::Infrastructure(format!("{what} {}: {e}", path.display()));
+            std::fs::create_dir_all(&data).map_err(|e| broken("the data folder", &data, e))?;
+            let data = data.canonicalize().map_err(|e| broken("the data folder", &data, e))?;
+            let url = database.unwrap_or_else(|| format!("sqlite:{}", data.join("burrow.db").display()));
+            let db = Db::open(&url, burrow_results::MIGRATIONS).await?;
+            let blobs = match config.site.storage.logs.as_ref().and_then(|name| config.storage.get(name)) {
+                Some(storage) => Blobs::from_url(&storage.url),
+                None => Blobs::folder(&data.join("blobs")),
+            };
+            let blobs = blobs.map_err(|e| StartError::Infrastructure(e.to_string()))?;
+            let logs = Logs::new(&data.join("live"), blobs).map_err(|e| broken("the log folder", &data, e))?;
 
-        let queue = |spec: &str| {
-            let resolved: burrow_builders::ResolvedBuilder = serde_json::from_str(spec).ok()?;
-            Some(sources::queue_of(&config, &resolved.pool, &resolved.host_type))
-        };
-        let state = load::load(&db, Policy::default(), clock.now_ms(), queue).await?;
-        let (open, live) = (state.builds.len(), state.attempts.len());
-        if open > 0 {
-            tracing::info!(open, live, "Going on with the builds of before.");
-        }
-        let left: Vec<AttemptId> = logs.leftovers().into_iter().filter(|id| !state.attempts.contains_key(id)).collect();
-
-        let (send_action, actions) = mpsc::unbounded_channel();
-        let shell = Shell::start(state, db, Arc::clone(&clock), move |action| {
-            let _ = send_action.send(action);
-        });
-        let stop = CancellationToken::new();
-        let config = Arc::new(config);
-        let (config_sender, config_receiver) = watch::channel(Arc::clone(&config));
-        let sources = Sources::new(Arc::clone(&shell), config_receiver, data.join("mirrors"), mirrored, stop.child_token());
-        let (pool_send, pool_events) = mpsc::unbounded_channel();
-        let reverse = reverse::start(&config, &data, shell.db().clone(), Arc::clone(&clock), pool_send.clone()).await.map_err(StartError::Infrastructure)?;
-        let hook_secrets = crate::serve::hook_secrets(&config).await?;
-        let dashboard_key = reverse::legacy_key(&config).await.map_err(StartError::Configuration)?;
-        let farm = Arc::new(Farm {
-            shell,
-            sources,
-            logs,
-            config: config_sender,
-            live: Mutex::new(None),
-            reverse,
-            clock,
-            hook_secrets,
-            dashboard_key,
-            config_trouble: Mutex::new(None),
-            workers: Mutex::default(),
-            ready: Ready::default(),
-            running: Mutex::default(),
-            pools: Mutex::default(),
-            stop,
-            data,
-        });
-        for attempt in left {
-            farm.salvage(attempt);
-        }
-        farm.write_builders(&config).await;
-        tokio::spawn(Arc::clone(&farm).perform(actions));
-        tokio::spawn(Arc::clone(&farm).welcome(pool_events));
-        farm.start_processes(&config, worker_program, &worker_env, &pool_send)?;
-        if poll {
-            farm.sources.apply();
-            for feed in events.into_iter().chain(crate::serve::events(&config).await?) {
-                tokio::spawn(crate::pushes::follow(Arc::clone(&farm), feed, farm.stop.child_token()));
+            let queue = |spec: &str| {
+                let resolved: burrow_builders::ResolvedBuilder = serde_json::from_str(spec).ok()?;
+                Some(sources::queue_of(&config, &resolved.pool, &resolved.host_type))
+            };
+            let state = load::load(&db, Policy::default(), clock.now_ms(), queue).await?;
+            let (open, live) = (state.builds.len(), state.attempts.len());
+            if open > 0 {
+                tracing::info!(open, live, "Going on with the builds of before.");
             }
-        }
-        if let Some(path) = reload {
-            tokio::spawn(crate::reload::watch(Arc::clone(&farm), path, poll, farm.stop.clone()));
-        }
-        Ok(farm)
+            let left: Vec<AttemptId> = logs.leftovers().into_iter().filter(|id| !state.attempts.contains_key(id)).collect();
+
+            let (send_action, actions) = mpsc::unbounded_channel();
+            let shell = Shell::start(state, db, Arc::clone(&clock), move |action| {
+                let _ = send_action.send(action);
+            });
+            let stop = CancellationToken::new();
+            let config = Arc::new(config);
+            let (config_sender, config_receiver) = watch::channel(Arc::clone(&config));
+            let sources = Sources::new(Arc::clone(&shell), config_receiver, data.join("mirrors"), mirrored, stop.child_token());
+            let (pool_send, pool_events) = mpsc::unbounded_channel();
+            let reverse =
+                reverse::start(&config, &data, shell.db().clone(), Arc::clone(&clock), pool_send.clone()).await.map_err(StartError::Infrastructure)?;
+            let hook_secrets = crate::serve::hook_secrets(&config).await?;
+            let dashboard_key = reverse::legacy_key(&config).await.map_err(StartError::Configuration)?;
+            let farm = Arc::new(Farm {
+                shell,
+                sources,
+                logs,
+                config: config_sender,
+                live: Mutex::new(None),
+                reverse,
+                clock,
+                hook_secrets,
+                dashboard_key,
+                config_trouble: Mutex::new(None),
+                workers: Mutex::default(),
+                ready: Ready::default(),
+                running: Mutex::default(),
+                pools: Mutex::default(),
+                stop,
+                data,
+            });
+            for attempt in left {
+                farm.salvage(attempt);
+            }
+            farm.write_builders(&config).await;
+            burrow_task::spawn(Arc::clone(&farm).perform(actions));
+            burrow_task::spawn(Arc::clone(&farm).welcome(pool_events));
+            farm.start_processes(&config, worker_program, &worker_env, &pool_send)?;
+            if poll {
+                farm.sources.apply();
+                for feed in events.into_iter().chain(crate::serve::events(&config).await?) {
+                    burrow_task::spawn(crate::pushes::follow(Arc::clone(&farm), feed, farm.stop.child_token()));
+                }
+            }
+            if let Some(path) = reload {
+                burrow_task::spawn(crate::reload::watch(Arc::clone(&farm), path, poll, farm.stop.clone()));
+            }
+            Ok(farm)
+        })
     }
 
     fn start_processes(
@@ -345,7 +348,7 @@ impl Farm {
     /// Keeps the log of an attempt that nobody runs any more.
     fn salvage(self: &Arc<Self>, attempt: AttemptId) {
         let farm = Arc::clone(self);
-        tokio::spawn(async move {
+        burrow_task::spawn(async move {
             match farm.logs.salvage(attempt).await {
                 Ok(log) => {
                     let rows = log.hash().map(|hash| crate::rows::attempt_log(attempt, hash, log.length()).into());
@@ -370,7 +373,7 @@ impl Farm {
         let (farm, reins_too) = (Arc::clone(self), reins.clone());
         // The entry is made before the task can end and remove it.
         let mut running = lock(&self.running);
-        let task = tokio::spawn(async move {
+        let task = burrow_task::spawn(async move {
             let mirror = farm.sources.mirror(&assignment.new.repo).await.map_err(|e| e.to_string());
             let (memory_bytes, max_processes) = match farm.config().pools.get(&worker.host_type).map(|p| &p.kind) {
                 Some(PoolKind::Process { memory, max_processes, .. }) => (*memory, max_processes.map(u64::from)),
@@ -395,37 +398,41 @@ impl Farm {
     }
 
     /// Starts nothing new; returns when nothing runs.
-    pub async fn drain(&self) {
-        let mut changes = self.shell.changes();
-        self.shell.tell(Event::Pause(true));
-        while !self.shell.lock().attempts.is_empty() {
-            tokio::select! {
-                _ = changes.recv() => {}
-                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+    pub fn drain(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let mut changes = self.shell.changes();
+            self.shell.tell(Event::Pause(true));
+            while !self.shell.lock().attempts.is_empty() {
+                tokio::select! {
+                    _ = changes.recv() => {}
+                    () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                }
             }
-        }
+        })
     }
 
     /// Ends: what is decided is written, then the data is closed. With `workers`, worker processes are stopped too; without, they go on with what they
     /// run and are found again at the next start.
-    pub async fn stop(&self, workers: bool) {
-        self.stop.cancel();
-        for (_, running) in lock(&self.running).drain() {
-            // Not stopped: left alone. Its execution goes on, and its rows say where.
-            running.task.abort();
-        }
-        if let Some(reverse) = &self.reverse {
-            reverse.stop();
-        }
-        if workers {
-            let pools = std::mem::take(&mut *lock(&self.pools));
-            for pool in &pools {
-                pool.stop_all().await;
+    pub fn stop(&self, workers: bool) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.stop.cancel();
+            for (_, running) in lock(&self.running).drain() {
+                // Not stopped: left alone. Its execution goes on, and its rows say where.
+                running.task.abort();
             }
-        }
-        self.shell.flush();
-        self.shell.db().close().await;
-        self.logs.settle().await;
+            if let Some(reverse) = &self.reverse {
+                reverse.stop();
+            }
+            if workers {
+                let pools = std::mem::take(&mut *lock(&self.pools));
+                for pool in &pools {
+                    pool.stop_all().await;
+                }
+            }
+            self.shell.flush();
+            self.shell.db().close().await;
+            self.logs.settle().await;
+        })
     }
 
     /// Looks at a repository now. False when none of that name is watched.

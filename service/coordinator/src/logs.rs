@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use burrow_blobs::Blobs;
 use burrow_results::model::AttemptId;
+use burrow_task::BoxFuture;
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use sha1::{Digest as _, Sha1};
 use tokio::sync::watch;
 
@@ -168,14 +168,16 @@ impl Logs {
     }
 
     /// Moves what has ended among the blobs, once each; for the end of the program, after the rows are on disk. What fails is left for the next start.
-    pub async fn settle(&self) {
-        let sealed: Vec<(String, AttemptId)> = self.sealed().drain().collect();
-        for (hash, attempt) in sealed {
-            // It may have been moved a moment ago.
-            if let Err(error) = self.blobs.adopt(&key(&hash), &self.path(attempt)).await {
-                tracing::debug!(%attempt, %error, "A log stays where it is until the next start.");
+    pub fn settle(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let sealed: Vec<(String, AttemptId)> = self.sealed().drain().collect();
+            for (hash, attempt) in sealed {
+                // It may have been moved a moment ago.
+                if let Err(error) = self.blobs.adopt(&key(&hash), &self.path(attempt)).await {
+                    tracing::debug!(%attempt, %error, "A log stays where it is until the next start.");
+                }
             }
-        }
+        })
     }
 
     fn sealed(&self) -> std::sync::MutexGuard<'_, HashMap<String, AttemptId>> {
@@ -254,7 +256,7 @@ impl LogWriter {
             0 => None,
             _ => Some(hash.finalize().iter().map(|b| format!("{b:02x}")).collect::<String>()),
         };
-        tokio::task::spawn_blocking(move || file.sync_all()).await.map_err(std::io::Error::other)??;
+        burrow_task::spawn_blocking(move || file.sync_all()).await.map_err(std::io::Error::other)??;
         if let Some(hash) = &hash {
             let mut ended = logs.ended.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             ended.truncate(255);

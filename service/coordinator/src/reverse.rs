@@ -97,7 +97,7 @@ pub(crate) async fn start(config: &Config, data: &Path, db: Db, clock: Arc<dyn C
     let pool = ReversePool::new(settings, Arc::new(Records { db: db.clone(), roster: Arc::clone(&roster) }), events);
     let stop = CancellationToken::new();
     let (serving, until) = (pool.clone(), stop.clone());
-    tokio::spawn(async move { serving.serve(listener, certificate.tls, None, until.cancelled_owned()).await });
+    burrow_task::spawn(async move { serving.serve(listener, certificate.tls, None, until.cancelled_owned()).await });
     tracing::info!(%address, "Machines may dial in.");
     Ok(Some(Reverse { pool, roster, draining: Mutex::new(draining), db, address, stop }))
 }
@@ -123,7 +123,7 @@ impl Reverse {
 
     pub(crate) fn release(&self, id: &str) {
         let (pool, id) = (self.pool.clone(), id.to_owned());
-        tokio::spawn(async move { pool.release(&id).await });
+        burrow_task::spawn(async move { pool.release(&id).await });
     }
 
     pub(crate) fn draining(&self, id: &str) -> bool {

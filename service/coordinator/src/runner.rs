@@ -291,7 +291,7 @@ impl Run {
         let (mirror, commit, builder) = (self.mirror.clone(), self.commit, self.builder.clone());
         let root = mirror.list_root(commit).await.map_err(unreadable)?;
         let runtime = tokio::runtime::Handle::current();
-        let found = tokio::task::spawn_blocking(move || {
+        let found = burrow_task::spawn_blocking(move || {
             let read = |path: &str| runtime.block_on(mirror.read_file(commit, path)).ok().flatten();
             builder.detect(&read, &root)
         });

@@ -1,18 +1,14 @@
 //! A farm's HTTP side: its settings taken from the configuration, its router, its server.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::serve::ListenerExt as _;
 use burrow_builders::Config;
 use burrow_events::{Feed, Follower};
 use burrow_http_client::Client;
 use burrow_results::Results;
-use tokio::net::TcpListener;
 
 use crate::farm::{Farm, StartError};
 use crate::http::{self, Access, Settings, Site};
@@ -73,15 +69,5 @@ impl Farm {
             enrolment,
         };
         http::router(Site::new(self.db().clone(), self.control(), Arc::clone(&self.clock), settings))
-    }
-
-    /// Serves pages until `shutdown`.
-    ///
-    /// # Errors
-    /// The listener's.
-    pub async fn serve(self: &Arc<Self>, listener: TcpListener, access: Access, shutdown: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-        // Answers are whole: nothing is gained by waiting for more bytes, and a kept connection would wait 40 ms.
-        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        axum::serve(listener, self.router(access)).with_graceful_shutdown(shutdown).await
     }
 }

@@ -73,7 +73,7 @@ pub(crate) fn tidy(worker: &Worker, checkouts: Vec<String>) -> Tidy {
     let mut worker = worker.clone();
     pin(&mut worker);
     let client = worker.client;
-    tokio::spawn(async move {
+    burrow_task::spawn(async move {
         let prepared = client.prepare(&checkouts).await;
         prepared.ok().map(|reply| (checkouts, reply.trees))
     })
@@ -340,7 +340,7 @@ impl Session {
             return;
         }
         let client = self.worker.client.clone();
-        tokio::spawn(async move {
+        burrow_task::spawn(async move {
             for id in used {
                 let _ = tokio::time::timeout(COURTESY, client.kill(&id, true)).await;
             }

@@ -70,10 +70,10 @@ impl Shell {
             lingering: Mutex::default(),
             linger: Arc::new(Notify::new()),
         });
-        tokio::spawn(acknowledge(queue, generation, news, perform));
+        burrow_task::spawn(acknowledge(queue, generation, news, perform));
         let weak = Arc::downgrade(&shell);
         let due = Arc::clone(&shell.due);
-        tokio::spawn(async move {
+        burrow_task::spawn(async move {
             loop {
                 let Some(shell) = weak.upgrade() else { return };
                 let (now, next) = (shell.clock.now_ms(), shell.lock().next_due_ms());
@@ -92,7 +92,7 @@ impl Shell {
         });
         let weak = Arc::downgrade(&shell);
         let linger = Arc::clone(&shell.linger);
-        tokio::spawn(async move {
+        burrow_task::spawn(async move {
             loop {
                 // One waiting call is remembered, so none is lost between two rounds.
                 let told = tokio::time::timeout(Duration::from_secs(60), linger.notified()).await;

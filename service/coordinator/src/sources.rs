@@ -107,7 +107,7 @@ impl Sources {
             let source = self.source(name);
             known.insert(name.clone(), Arc::clone(&source));
             tracing::info!(repo = %name, url = %repo.url, "Watching a repository.");
-            tokio::spawn(Arc::clone(self).watch(source));
+            burrow_task::spawn(Arc::clone(self).watch(source));
         }
     }
 

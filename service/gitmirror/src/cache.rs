@@ -172,7 +172,7 @@ impl Cache {
 
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&gix::Repository) -> T + Send + 'static) -> Result<T, CacheError> {
         let repo = self.repo();
-        tokio::task::spawn_blocking(move || work(&repo.to_thread_local())).await.map_err(|error| self.local(error))
+        burrow_task::spawn_blocking(move || work(&repo.to_thread_local())).await.map_err(|error| self.local(error))
     }
 
     fn local(&self, why: impl std::fmt::Display) -> CacheError {

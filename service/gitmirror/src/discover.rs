@@ -49,12 +49,12 @@ fn wanted(discover: &Discover, found: &[(String, String)]) -> Vec<Repo> {
 pub(crate) fn start(mirror: &Mirror, stop: CancellationToken) {
     for (place, discover) in mirror.config().discover.iter().cloned().enumerate() {
         let (mirror, stop) = (mirror.clone(), stop.clone());
-        mirror.inner.tasks.clone().spawn(async move {
+        mirror.inner.tasks.clone().spawn(burrow_task::boxed(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = again_and_again(&mirror, place, &discover) => {}
             }
-        });
+        }));
     }
 }
 
@@ -96,7 +96,7 @@ async fn again_and_again(mirror: &Mirror, place: usize, discover: &Discover) {
 async fn list(mirror: &Mirror, discover: &Discover) -> Result<Vec<(String, String)>, String> {
     if let Some(folder) = &discover.folder {
         let folder = folder.clone();
-        return tokio::task::spawn_blocking(move || in_folder(&folder)).await.map_err(|error| error.to_string())?;
+        return burrow_task::spawn_blocking(move || in_folder(&folder)).await.map_err(|error| error.to_string())?;
     }
     if let Some(base) = &discover.gerrit {
         let settings = burrow_gerrit::Settings { base: base.clone(), ..Default::default() };

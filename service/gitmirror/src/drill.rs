@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use burrow_clock::{Ids, SharedClock};
 use burrow_http_client::{Client, Request};
+use burrow_task::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use crate::child::{Identity, Runner};
@@ -130,37 +131,40 @@ struct World {
 ///
 /// # Errors
 /// The world cannot be built; that says nothing about the alarm.
-pub async fn scratch(tools: Tools) -> Result<Report, String> {
-    let git = Git::new(&tools.dir)?;
-    let (upstream, dest) = (git.bare("upstream.git").await?, git.bare("destination.git").await?);
-    let mut repo = Repo::kept(REPO, &upstream.to_string_lossy());
-    repo.dest = vec![Dest::plain("destination", &dest.to_string_lossy())];
-    let config = Config {
-        repo: vec![repo],
-        poll: Duration::from_millis(200),
-        compare: Duration::from_millis(500),
-        git_limit: (tools.limit / 2).max(Duration::from_secs(1)),
-        lag_limit: tools.limit,
-        ..Config::default()
-    };
-    let first = git.commit(&upstream, "first").await?;
-    git.set(&upstream, "refs/heads/main", &first).await?;
-    let data = tools.dir.join("data");
-    let deps = Deps { data: data.clone(), clock: tools.clock.clone(), ids: Ids::seeded(1), http: tools.http.clone(), feed: None };
-    let mirror = Mirror::start(config, deps).await.map_err(|error| error.to_string())?;
-    let access = Access::new(None, None, true);
-    let served = std::sync::Arc::new(Served::new(mirror.clone(), access.clone()));
-    let server = burrow_gitserve::Server::new(served, &data.join("archives"), tools.clock.clone(), Default::default()).map_err(|error| error.to_string())?;
-    let app: Router = router(mirror.clone(), access, &server);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.map_err(|error| error.to_string())?;
-    let address = listener.local_addr().map_err(|error| error.to_string())?.to_string();
-    let serving = tokio::spawn(async move { axum::serve(listener, app).await });
-    let mut world = World { git, mirror, tools, address, upstream, dest, commits: 0 };
-    let mut report = Report::default();
-    let result = world.all(&mut report).await;
-    world.mirror.stop().await;
-    serving.abort();
-    result.map(|()| report)
+pub fn scratch(tools: Tools) -> BoxFuture<'static, Result<Report, String>> {
+    Box::pin(async move {
+        let git = Git::new(&tools.dir)?;
+        let (upstream, dest) = (git.bare("upstream.git").await?, git.bare("destination.git").await?);
+        let mut repo = Repo::kept(REPO, &upstream.to_string_lossy());
+        repo.dest = vec![Dest::plain("destination", &dest.to_string_lossy())];
+        let config = Config {
+            repo: vec![repo],
+            poll: Duration::from_millis(200),
+            compare: Duration::from_millis(500),
+            git_limit: (tools.limit / 2).max(Duration::from_secs(1)),
+            lag_limit: tools.limit,
+            ..Config::default()
+        };
+        let first = git.commit(&upstream, "first").await?;
+        git.set(&upstream, "refs/heads/main", &first).await?;
+        let data = tools.dir.join("data");
+        let deps = Deps { data: data.clone(), clock: tools.clock.clone(), ids: Ids::seeded(1), http: tools.http.clone(), feed: None };
+        let mirror = Mirror::start(config, deps).await.map_err(|error| error.to_string())?;
+        let access = Access::new(None, None, true);
+        let served = std::sync::Arc::new(Served::new(mirror.clone(), access.clone()));
+        let server =
+            burrow_gitserve::Server::new(served, &data.join("archives"), tools.clock.clone(), Default::default()).map_err(|error| error.to_string())?;
+        let app: Router = router(mirror.clone(), access, &server);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.map_err(|error| error.to_string())?;
+        let address = listener.local_addr().map_err(|error| error.to_string())?.to_string();
+        let serving = burrow_web::serve(listener, None, app, std::future::pending());
+        let mut world = World { git, mirror, tools, address, upstream, dest, commits: 0 };
+        let mut report = Report::default();
+        let result = world.all(&mut report).await;
+        world.mirror.stop().await;
+        serving.abort();
+        result.map(|()| report)
+    })
 }
 
 impl World {
@@ -274,26 +278,28 @@ fn freeze(hook: &Path) -> std::io::Result<()> {
 ///
 /// # Errors
 /// The mirror does not answer, or does not know the repository.
-pub async fn running(tools: Tools, base: &str, repo: &str, access: &crate::config::Access) -> Result<Report, String> {
-    let base = base.trim_end_matches('/');
-    let mut git = Git::new(&tools.dir)?;
-    let status = read_status(&tools.http, base, repo).await?;
-    git.who = access::identity(&tools.dir.join("gitconfig"), &status.upstream, access).map_err(|error| error.to_string())?;
-    let own = git.bare("own.git").await?;
-    let commit = git.commit(&own, &format!("drill at {}", tools.clock.now_ms())).await?;
-    let mut report = Report::default();
-    let refspec = format!("+{commit}:{BRANCH}");
-    let pushed = git.run(&own, &["push", "--quiet", "--end-of-options", &status.upstream, &refspec], &[]).await;
-    if !report.note("a branch is pushed to the upstream", pushed.map(|_| commit.clone())) {
-        return Ok(report);
-    }
-    let seen = arrives(&tools, &git, &own, &status, Some(&commit)).await;
-    report.note("it arrives at every destination within the limit", seen);
-    let gone = git.run(&own, &["push", "--quiet", "--end-of-options", &status.upstream, &format!(":{BRANCH}")], &[]).await;
-    report.note("the branch is deleted upstream", gone.map(|_| BRANCH.to_owned()));
-    let seen = arrives(&tools, &git, &own, &status, None).await;
-    report.note("it is gone from every destination within the limit", seen);
-    Ok(report)
+pub fn running<'a>(tools: Tools, base: &'a str, repo: &'a str, access: &'a crate::config::Access) -> BoxFuture<'a, Result<Report, String>> {
+    Box::pin(async move {
+        let base = base.trim_end_matches('/');
+        let mut git = Git::new(&tools.dir)?;
+        let status = read_status(&tools.http, base, repo).await?;
+        git.who = access::identity(&tools.dir.join("gitconfig"), &status.upstream, access).map_err(|error| error.to_string())?;
+        let own = git.bare("own.git").await?;
+        let commit = git.commit(&own, &format!("drill at {}", tools.clock.now_ms())).await?;
+        let mut report = Report::default();
+        let refspec = format!("+{commit}:{BRANCH}");
+        let pushed = git.run(&own, &["push", "--quiet", "--end-of-options", &status.upstream, &refspec], &[]).await;
+        if !report.note("a branch is pushed to the upstream", pushed.map(|_| commit.clone())) {
+            return Ok(report);
+        }
+        let seen = arrives(&tools, &git, &own, &status, Some(&commit)).await;
+        report.note("it arrives at every destination within the limit", seen);
+        let gone = git.run(&own, &["push", "--quiet", "--end-of-options", &status.upstream, &format!(":{BRANCH}")], &[]).await;
+        report.note("the branch is deleted upstream", gone.map(|_| BRANCH.to_owned()));
+        let seen = arrives(&tools, &git, &own, &status, None).await;
+        report.note("it is gone from every destination within the limit", seen);
+        Ok(report)
+    })
 }
 
 struct Known {

@@ -10,6 +10,7 @@ use burrow_clock::{Ids, SharedClock};
 use burrow_events::Feed;
 use burrow_http_client::Client;
 use burrow_store::Db;
+use burrow_task::BoxFuture;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -146,81 +147,85 @@ impl Mirror {
     ///
     /// # Errors
     /// [`StartError`]
-    pub async fn start(config: Config, deps: Deps) -> Result<Mirror, StartError> {
-        config.check().map_err(StartError::Configuration)?;
-        let folder = |source: std::io::Error| StartError::Folder { path: deps.data.clone(), source };
-        std::fs::create_dir_all(deps.data.join("repos")).map_err(folder)?;
-        let data = std::fs::canonicalize(&deps.data).map_err(folder)?;
-        let deps = Deps { data, ..deps };
-        // The lock of the rows comes first: from here on nobody else uses the folder.
-        let opened = Db::open(&format!("sqlite:{}", deps.data.join("mirror.db").display()), store::MIGRATIONS).await;
-        let db = opened.map_err(|error| if is_full(&deps.data) { StartError::Full { path: deps.data.clone(), source: error } } else { error.into() })?;
-        let mark = deps.data.clone();
-        let killed = tokio::task::spawn_blocking(move || child::kill_left_over(&mark)).await.unwrap_or(0);
-        if killed > 0 {
-            tracing::info!(killed, "Programs of a mirror that was killed were still running; they are ended.");
-        }
-        let now = deps.clock.now_ms();
-        let mut state = State::new(limits(&config), deps.ids.number());
-        store::load(&db, &mut state, now).await?;
-        let identity =
-            access::identity(&deps.data.join("access/local"), "", &Default::default()).map_err(|error| StartError::Configuration(error.to_string()))?;
-        let stop = CancellationToken::new();
-        let (actions, mut queue) = tokio::sync::mpsc::unbounded_channel();
-        let shell = Shell::start(state, db.clone(), Arc::clone(&deps.clock), stop.clone(), move |action| drop(actions.send(action)));
-        let inner = Arc::new(Inner {
-            shell,
-            db,
-            deps,
-            config: RwLock::new(Arc::new(config.clone())),
-            cells: RwLock::default(),
-            discovered: Mutex::default(),
-            discoverers: Mutex::new(stop.child_token()),
-            told: broadcast::Sender::new(1024),
-            stop: stop.clone(),
-            tasks: TaskTracker::new(),
-            identity,
-            started_ms: now,
-            trouble: Mutex::default(),
-            applying: tokio::sync::Mutex::new(()),
-        });
-        let mirror = Mirror { inner };
-        let performer = mirror.clone();
-        mirror.inner.tasks.spawn(async move {
-            loop {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    action = queue.recv() => match action {
-                        Some(action) => performer.perform(action),
-                        None => return,
-                    },
-                }
+    pub fn start(config: Config, deps: Deps) -> BoxFuture<'static, Result<Mirror, StartError>> {
+        Box::pin(async move {
+            config.check().map_err(StartError::Configuration)?;
+            let folder = |source: std::io::Error| StartError::Folder { path: deps.data.clone(), source };
+            std::fs::create_dir_all(deps.data.join("repos")).map_err(folder)?;
+            let data = std::fs::canonicalize(&deps.data).map_err(folder)?;
+            let deps = Deps { data, ..deps };
+            // The lock of the rows comes first: from here on nobody else uses the folder.
+            let opened = Db::open(&format!("sqlite:{}", deps.data.join("mirror.db").display()), store::MIGRATIONS).await;
+            let db = opened.map_err(|error| if is_full(&deps.data) { StartError::Full { path: deps.data.clone(), source: error } } else { error.into() })?;
+            let mark = deps.data.clone();
+            let killed = burrow_task::spawn_blocking(move || child::kill_left_over(&mark)).await.unwrap_or(0);
+            if killed > 0 {
+                tracing::info!(killed, "Programs of a mirror that was killed were still running; they are ended.");
             }
-        });
-        mirror.apply(config).await?;
-        wake::start(&mirror);
-        Ok(mirror)
+            let now = deps.clock.now_ms();
+            let mut state = State::new(limits(&config), deps.ids.number());
+            store::load(&db, &mut state, now).await?;
+            let identity =
+                access::identity(&deps.data.join("access/local"), "", &Default::default()).map_err(|error| StartError::Configuration(error.to_string()))?;
+            let stop = CancellationToken::new();
+            let (actions, mut queue) = tokio::sync::mpsc::unbounded_channel();
+            let shell = Shell::start(state, db.clone(), Arc::clone(&deps.clock), stop.clone(), move |action| drop(actions.send(action)));
+            let inner = Arc::new(Inner {
+                shell,
+                db,
+                deps,
+                config: RwLock::new(Arc::new(config.clone())),
+                cells: RwLock::default(),
+                discovered: Mutex::default(),
+                discoverers: Mutex::new(stop.child_token()),
+                told: broadcast::Sender::new(1024),
+                stop: stop.clone(),
+                tasks: TaskTracker::new(),
+                identity,
+                started_ms: now,
+                trouble: Mutex::default(),
+                applying: tokio::sync::Mutex::new(()),
+            });
+            let mirror = Mirror { inner };
+            let performer = mirror.clone();
+            mirror.inner.tasks.spawn(burrow_task::boxed(async move {
+                loop {
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        action = queue.recv() => match action {
+                            Some(action) => performer.perform(action),
+                            None => return,
+                        },
+                    }
+                }
+            }));
+            mirror.apply(config).await?;
+            wake::start(&mirror);
+            Ok(mirror)
+        })
     }
 
     /// Puts another configuration in force. What it does not change goes on undisturbed.
     ///
     /// # Errors
     /// [`StartError`]: nothing has changed then.
-    pub async fn apply(&self, config: Config) -> Result<(), StartError> {
-        config.check().map_err(StartError::Configuration)?;
-        let again = {
-            let old = self.config();
-            old.discover != config.discover || lock(&self.inner.discovered).is_empty()
-        };
-        *self.inner.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
-        if again {
-            let fresh = self.inner.stop.child_token();
-            std::mem::replace(&mut *lock(&self.inner.discoverers), fresh.clone()).cancel();
-            lock(&self.inner.discovered).clear();
-            discover::recall(self).await?;
-            discover::start(self, fresh);
-        }
-        self.refresh().await
+    pub fn apply(&self, config: Config) -> BoxFuture<'_, Result<(), StartError>> {
+        Box::pin(async move {
+            config.check().map_err(StartError::Configuration)?;
+            let again = {
+                let old = self.config();
+                old.discover != config.discover || lock(&self.inner.discovered).is_empty()
+            };
+            *self.inner.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+            if again {
+                let fresh = self.inner.stop.child_token();
+                std::mem::replace(&mut *lock(&self.inner.discoverers), fresh.clone()).cancel();
+                lock(&self.inner.discovered).clear();
+                discover::recall(self).await?;
+                discover::start(self, fresh);
+            }
+            self.refresh().await
+        })
     }
 
     /// Brings what acts in line with the configuration and what was discovered.
@@ -355,26 +360,28 @@ impl Mirror {
     ///
     /// # Errors
     /// Why it is not known whether there is one.
-    pub async fn want(&self, name: &str, what: &str) -> Result<(), String> {
-        let cell = self.cell_of(name).ok_or_else(|| format!("no repository is called {name:?}"))?;
-        let plain = !what.starts_with('-')
-            && (what.parse::<burrow_git::Oid>().is_ok() || crate::rules::well_formed(what) || crate::rules::well_formed(&format!("refs/heads/{what}")));
-        if !plain {
-            // Nothing can be called so.
-            return Ok(());
-        }
-        // A look first: what it finds has a name, and what has a name may be given away.
-        self.look_now(name).await?;
-        let Ok(id) = what.parse::<burrow_git::Oid>() else { return Ok(()) };
-        let runner = self.runner(&self.inner.stop);
-        let cache = self.cache(&cell, &runner).await?;
-        if cache.has(id).await.map_err(|error| error.to_string())? {
-            return Ok(());
-        }
-        match cache.fetch_one(&runner, &cell.upstream, what).await {
-            Err(error) if !error.is_no_such_object() => Err(error.to_string()),
-            Ok(()) | Err(_) => Ok(()),
-        }
+    pub fn want<'a>(&'a self, name: &'a str, what: &'a str) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move {
+            let cell = self.cell_of(name).ok_or_else(|| format!("no repository is called {name:?}"))?;
+            let plain = !what.starts_with('-')
+                && (what.parse::<burrow_git::Oid>().is_ok() || crate::rules::well_formed(what) || crate::rules::well_formed(&format!("refs/heads/{what}")));
+            if !plain {
+                // Nothing can be called so.
+                return Ok(());
+            }
+            // A look first: what it finds has a name, and what has a name may be given away.
+            self.look_now(name).await?;
+            let Ok(id) = what.parse::<burrow_git::Oid>() else { return Ok(()) };
+            let runner = self.runner(&self.inner.stop);
+            let cache = self.cache(&cell, &runner).await?;
+            if cache.has(id).await.map_err(|error| error.to_string())? {
+                return Ok(());
+            }
+            match cache.fetch_one(&runner, &cell.upstream, what).await {
+                Err(error) if !error.is_no_such_object() => Err(error.to_string()),
+                Ok(()) | Err(_) => Ok(()),
+            }
+        })
     }
 
     /// Looks at an upstream now and waits for the end of that look.
@@ -403,11 +410,13 @@ impl Mirror {
     }
 
     /// Ends everything: what git programs do is stopped, and the rows are closed. Nothing is lost; the next start goes on.
-    pub async fn stop(&self) {
-        self.inner.stop.cancel();
-        self.inner.tasks.close();
-        let _ = tokio::time::timeout(Duration::from_secs(10), self.inner.tasks.wait()).await;
-        self.inner.db.close().await;
+    pub fn stop(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.inner.stop.cancel();
+            self.inner.tasks.close();
+            let _ = tokio::time::timeout(Duration::from_secs(10), self.inner.tasks.wait()).await;
+            self.inner.db.close().await;
+        })
     }
 
     fn runner(&self, stop: &CancellationToken) -> Runner {
@@ -429,14 +438,14 @@ impl Mirror {
                 let stop = self.inner.stop.child_token();
                 *lock(&cell.stop) = stop.clone();
                 let mirror = self.clone();
-                self.inner.tasks.spawn(async move {
+                self.inner.tasks.spawn(burrow_task::boxed(async move {
                     let worker = mirror.clone();
                     let name = repo.clone();
                     let token = stop.clone();
-                    let task = tokio::spawn(async move { worker.look(&name, &cell, &token).await });
+                    let task = burrow_task::spawn(async move { worker.look(&name, &cell, &token).await });
                     let how = finished(task, &stop).await.unwrap_or_else(|why| failed_look(&why));
                     mirror.inner.shell.tell(Event::Looked { repo, how });
-                });
+                }));
             }
             Action::Push { repo, dest, compare } => {
                 let Some((cell, target)) = self.cell_of(&repo).and_then(|cell| cell.dests.get(&dest).cloned().map(|target| (cell, target))) else {
@@ -447,13 +456,13 @@ impl Mirror {
                 let stop = self.inner.stop.child_token();
                 *lock(&target.stop) = stop.clone();
                 let mirror = self.clone();
-                self.inner.tasks.spawn(async move {
+                self.inner.tasks.spawn(burrow_task::boxed(async move {
                     let worker = mirror.clone();
                     let token = stop.clone();
-                    let task = tokio::spawn(async move { worker.push(&cell, &target, compare, &token).await });
+                    let task = burrow_task::spawn(async move { worker.push(&cell, &target, compare, &token).await });
                     let round = finished(task, &stop).await.unwrap_or_else(|why| PushRound { failed: Some(why), ..PushRound::default() });
                     mirror.inner.shell.tell(Event::Pushed { repo, dest, round });
-                });
+                }));
             }
             Action::KillLook { repo } => {
                 if let Some(cell) = self.cell_of(&repo) {

@@ -23,12 +23,12 @@ pub(crate) fn send(mirror: &Mirror, repo: &str, changes: &Arc<Vec<Change>>) {
     for notify in mirror.config().notify.iter().filter(|notify| notify.repos.iter().any(|pattern| pattern.matches(repo))) {
         let (mirror, notify, repo, changes) = (mirror.clone(), notify.clone(), repo.to_owned(), Arc::clone(changes));
         let stop = mirror.inner.stop.clone();
-        mirror.inner.tasks.clone().spawn(async move {
+        mirror.inner.tasks.clone().spawn(burrow_task::boxed(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = deliver(&mirror, &notify, &repo, &changes) => {}
             }
-        });
+        }));
     }
 }
 

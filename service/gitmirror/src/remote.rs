@@ -149,7 +149,7 @@ impl Remote {
         let kept = slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         let path = path.clone();
         let url = self.url.clone();
-        let work = tokio::task::spawn_blocking(move || {
+        let work = burrow_task::spawn_blocking(move || {
             let repo = match kept {
                 Some(repo) => repo,
                 None => open(&path).map_err(|why| RemoteError::Gone { url: url.clone(), why })?,

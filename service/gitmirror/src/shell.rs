@@ -31,7 +31,7 @@ impl Shell {
     pub fn start(state: State, db: Db, clock: SharedClock, stop: CancellationToken, perform: impl Fn(Action) + Send + 'static) -> Arc<Shell> {
         let (done, mut queue) = mpsc::unbounded_channel::<Done>();
         let shell = Arc::new(Shell { state: Mutex::new(state), db, clock, done, due: Arc::new(Notify::new()), generation: watch::Sender::new(0) });
-        tokio::spawn(async move {
+        burrow_task::spawn(async move {
             while let Some(done) = queue.recv().await {
                 // What is not on disk must not happen; the writer has said what is wrong.
                 let Ok(Ok(())) = done.durable.await else { continue };
@@ -43,7 +43,7 @@ impl Shell {
         });
         let weak = Arc::downgrade(&shell);
         let due = Arc::clone(&shell.due);
-        tokio::spawn(async move {
+        burrow_task::spawn(async move {
             loop {
                 let Some(shell) = weak.upgrade().filter(|_| !stop.is_cancelled()) else { return };
                 let now = shell.clock.now_ms();

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use burrow_git::program::redact;
 use burrow_store::Health;
+use burrow_task::BoxFuture;
 use serde::Serialize;
 
 use crate::config::{Config, Visibility};
@@ -444,17 +445,19 @@ impl Mirror {
     }
 
     /// Puts a configuration in force that was read again, or says why not. The old one stays in force then.
-    pub async fn reload(&self, config: Result<Config, burrow_site::FileError>) {
-        let result = match config {
-            Ok(config) if *self.config() == config => Ok(()),
-            Ok(config) => self.apply(config).await.map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        match &result {
-            Ok(()) => tracing::info!("The configuration is in force."),
-            Err(why) => tracing::error!(why, "The changed configuration is wrong; the old one stays in force."),
-        }
-        self.trouble("configuration", result.err());
+    pub fn reload(&self, config: Result<Config, burrow_site::FileError>) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let result = match config {
+                Ok(config) if *self.config() == config => Ok(()),
+                Ok(config) => self.apply(config).await.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            match &result {
+                Ok(()) => tracing::info!("The configuration is in force."),
+                Err(why) => tracing::error!(why, "The changed configuration is wrong; the old one stays in force."),
+            }
+            self.trouble("configuration", result.err());
+        })
     }
 }
 

@@ -30,12 +30,12 @@ pub(crate) fn start(mirror: &Mirror) {
     };
     let mirror = mirror.clone();
     let stop = mirror.inner.stop.clone();
-    mirror.inner.tasks.clone().spawn(async move {
+    mirror.inner.tasks.clone().spawn(burrow_task::boxed(async move {
         tokio::select! {
             () = stop.cancelled() => {}
             () = follow(&mirror, &*feed) => {}
         }
-    });
+    }));
 }
 
 async fn follow(mirror: &Mirror, feed: &dyn Feed) {

@@ -159,7 +159,7 @@ fn fault() -> Status {
 
 /// A fault in `make` is an error of this one answer.
 async fn isolated<T: Send + 'static>(make: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
-    tokio::task::spawn_blocking(make).await.map_err(|error| {
+    burrow_task::spawn_blocking(make).await.map_err(|error| {
         tracing::error!(%error, "An answer was not finished, by a fault of this program or because it ends.");
         fault()
     })

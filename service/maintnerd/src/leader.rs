@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use burrow_clock::SharedClock;
 use burrow_maintner::{Corpus, Covered, LoadError, Part, Progress, Snapshot, SnapshotError, View};
+use burrow_task::BoxFuture;
 use protocol_mutlog::schema::Mutation;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -59,22 +60,29 @@ impl Leader {
     ///
     /// # Errors
     /// [`LeaderError`].
-    pub async fn open(dir: &Path, clock: SharedClock, threads: usize, progress: Arc<dyn Fn(Progress) + Send + Sync>) -> Result<Leader, LeaderError> {
-        let dir = dir.to_owned();
-        let opened = tokio::task::spawn_blocking(move || {
-            let log = Log::open(&dir, Options::new(clock))?;
-            let state = log.snapshot();
-            let snapshot = dir.join(SNAPSHOT);
-            let (corpus, covered) = load(&state, &snapshot, threads, &*progress)?;
-            Ok::<_, LeaderError>((log, state, corpus, Saved { path: snapshot, covered, writing: None }))
-        });
-        let (log, state, corpus, saved) = opened.await.map_err(|error| LeaderError::Interrupted(error.to_string()))??;
-        let (stop, stopped) = watch::channel(None);
-        let ended = CancellationToken::new();
-        let views = corpus.subscribe();
-        let following = Following { log: log.clone(), corpus, seen: state, saved };
-        tokio::spawn(following.run(stop, ended.clone()));
-        Ok(Leader { log, views, stopped, ended })
+    pub fn open<'a>(
+        dir: &'a Path,
+        clock: SharedClock,
+        threads: usize,
+        progress: Arc<dyn Fn(Progress) + Send + Sync>,
+    ) -> BoxFuture<'a, Result<Leader, LeaderError>> {
+        Box::pin(async move {
+            let dir = dir.to_owned();
+            let opened = burrow_task::spawn_blocking(move || {
+                let log = Log::open(&dir, Options::new(clock))?;
+                let state = log.snapshot();
+                let snapshot = dir.join(SNAPSHOT);
+                let (corpus, covered) = load(&state, &snapshot, threads, &*progress)?;
+                Ok::<_, LeaderError>((log, state, corpus, Saved { path: snapshot, covered, writing: None }))
+            });
+            let (log, state, corpus, saved) = opened.await.map_err(|error| LeaderError::Interrupted(error.to_string()))??;
+            let (stop, stopped) = watch::channel(None);
+            let ended = CancellationToken::new();
+            let views = corpus.subscribe();
+            let following = Following { log: log.clone(), corpus, seen: state, saved };
+            burrow_task::spawn(following.run(stop, ended.clone()));
+            Ok(Leader { log, views, stopped, ended })
+        })
     }
 
     /// The log.
@@ -120,12 +128,14 @@ impl Leader {
     }
 
     /// Ends: writes a snapshot if the last one is old, and gives up the folder.
-    pub async fn close(&self) {
-        self.ended.cancel();
-        let mut views = self.views.clone();
-        // The corpus goes away with its task.
-        while views.changed().await.is_ok() {}
-        self.log.close().await;
+    pub fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.ended.cancel();
+            let mut views = self.views.clone();
+            // The corpus goes away with its task.
+            while views.changed().await.is_ok() {}
+            self.log.close().await;
+        })
     }
 }
 
@@ -227,7 +237,7 @@ impl Following {
         let segments: Vec<Covered> = covered(&self.seen).into_iter().map(|(covered, _)| covered).collect();
         self.saved.covered = view.position();
         let path = self.saved.path.clone();
-        self.saved.writing = Some(tokio::task::spawn_blocking(move || {
+        self.saved.writing = Some(burrow_task::spawn_blocking(move || {
             if let Err(error) = Snapshot::write(&view, &segments, &path) {
                 tracing::warn!("the snapshot was not written: {error}");
             }

@@ -279,7 +279,7 @@ impl Log {
         while ended.changed().await.is_ok() {}
         let waiting = self.clone();
         // The thread has ended or is about to.
-        let _ = tokio::task::spawn_blocking(move || waiting.0.join()).await;
+        let _ = burrow_task::spawn_blocking(move || waiting.0.join()).await;
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use burrow_clock::SharedClock;
+use burrow_task::BoxFuture;
 use protocol_mutlog::{Digest, Sha224};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -106,44 +107,46 @@ impl Mirror {
     ///
     /// # Errors
     /// The last copy failed: the store lacks the end of the log.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), MirrorError> {
-        let mut states = self.log.states();
-        let mut known = None;
-        // When the growing segment is due; none while the copy has all of it.
-        let mut due: Option<Instant> = None;
-        let mut attempts = 0;
-        loop {
-            let state = Arc::clone(&states.borrow_and_update());
-            let now = Instant::now();
-            let last = shutdown.is_cancelled();
-            let growing = last || known.is_none() || due.is_some_and(|due| due <= now);
-            let done = self.copy(&state, &mut known, growing).await;
-            if last {
+    pub fn run(self, shutdown: CancellationToken) -> BoxFuture<'static, Result<(), MirrorError>> {
+        Box::pin(async move {
+            let mut states = self.log.states();
+            let mut known = None;
+            // When the growing segment is due; none while the copy has all of it.
+            let mut due: Option<Instant> = None;
+            let mut attempts = 0;
+            loop {
+                let state = Arc::clone(&states.borrow_and_update());
+                let now = Instant::now();
+                let last = shutdown.is_cancelled();
+                let growing = last || known.is_none() || due.is_some_and(|due| due <= now);
+                let done = self.copy(&state, &mut known, growing).await;
+                if last {
+                    self.tell(&state, done.as_ref().map(|whole| *whole), &mut attempts);
+                    return done.map(|_| ());
+                }
+                let pause = match &done {
+                    Ok(true) => {
+                        due = None;
+                        None
+                    }
+                    Ok(false) => Some(*due.get_or_insert(now + self.every)),
+                    Err(_) => {
+                        // Whatever was known about the store may be wrong.
+                        known = None;
+                        let doubled = AGAIN.saturating_mul(1_u32.checked_shl(attempts).unwrap_or(u32::MAX)).min(AGAIN_AT_MOST);
+                        Some(now + doubled)
+                    }
+                };
+                let failed = done.is_err();
                 self.tell(&state, done.as_ref().map(|whole| *whole), &mut attempts);
-                return done.map(|_| ());
-            }
-            let pause = match &done {
-                Ok(true) => {
-                    due = None;
-                    None
+                tokio::select! {
+                    () = shutdown.cancelled() => {}
+                    () = tokio::time::sleep_until(pause.unwrap_or(now)), if pause.is_some() => {}
+                    // After a failure a pause is a pause.
+                    changed = states.changed(), if !failed => if changed.is_err() { shutdown.cancelled().await },
                 }
-                Ok(false) => Some(*due.get_or_insert(now + self.every)),
-                Err(_) => {
-                    // Whatever was known about the store may be wrong.
-                    known = None;
-                    let doubled = AGAIN.saturating_mul(1_u32.checked_shl(attempts).unwrap_or(u32::MAX)).min(AGAIN_AT_MOST);
-                    Some(now + doubled)
-                }
-            };
-            let failed = done.is_err();
-            self.tell(&state, done.as_ref().map(|whole| *whole), &mut attempts);
-            tokio::select! {
-                () = shutdown.cancelled() => {}
-                () = tokio::time::sleep_until(pause.unwrap_or(now)), if pause.is_some() => {}
-                // After a failure a pause is a pause.
-                changed = states.changed(), if !failed => if changed.is_err() { shutdown.cancelled().await },
             }
-        }
+        })
     }
 
     fn tell(&self, state: &State, done: Result<bool, &MirrorError>, attempts: &mut u32) {

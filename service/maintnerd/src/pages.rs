@@ -125,7 +125,7 @@ impl Overview<'_> {
 impl Pages {
     async fn status(self) -> Status {
         // Counting walks the tables: some milliseconds, on a thread that may take them.
-        let counted = tokio::task::spawn_blocking(move || Status::of(&self.site.leader, (self.site.sources)(), self.started_ms));
+        let counted = burrow_task::spawn_blocking(move || Status::of(&self.site.leader, (self.site.sources)(), self.started_ms));
         counted.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 }
@@ -165,7 +165,7 @@ async fn status_json(State(pages): State<Pages>, headers: HeaderMap) -> Response
 async fn snapshot(State(pages): State<Pages>, headers: HeaderMap) -> Response {
     let path = pages.site.leader.snapshot_file();
     let looked = path.clone();
-    let covers = tokio::task::spawn_blocking(move || burrow_maintner::Snapshot::covers(&looked)).await.ok().flatten();
+    let covers = burrow_task::spawn_blocking(move || burrow_maintner::Snapshot::covers(&looked)).await.ok().flatten();
     let none = || (StatusCode::NOT_FOUND, "no snapshot has been written yet\n").into_response();
     let (Some(covers), Ok(file)) = (covers, tokio::fs::File::open(&path).await) else { return none() };
     let Ok(length) = file.metadata().await.map(|metadata| metadata.len()) else { return none() };

@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use burrow_task::BoxFuture;
 use futures_util::StreamExt as _;
 use protocol_mutlog::{Digest, MAX_SEGMENT, SegmentName, Sha224};
 
@@ -68,28 +69,30 @@ pub enum RestoreError {
 ///
 /// # Errors
 /// [`RestoreError`].
-pub async fn restore(bucket: &Bucket, dir: &Path) -> Result<Restored, RestoreError> {
-    // By number, then size: of two copies of a segment, one an older state that was not removed yet, the longer comes last.
-    let copies = bucket.list().await?;
-    let mut chosen: Vec<(Copied, Vec<Copied>)> = Vec::new();
-    for copy in copies {
-        let expected = u32::try_from(chosen.len()).unwrap_or(u32::MAX);
-        match chosen.last_mut() {
-            Some((best, older)) if best.number == copy.number => older.push(std::mem::replace(best, copy)),
-            _ if copy.number == expected => chosen.push((copy, Vec::new())),
-            _ => return Err(RestoreError::Gap { missing: expected, next: copy.name() }),
+pub fn restore<'a>(bucket: &'a Bucket, dir: &'a Path) -> BoxFuture<'a, Result<Restored, RestoreError>> {
+    Box::pin(async move {
+        // By number, then size: of two copies of a segment, one an older state that was not removed yet, the longer comes last.
+        let copies = bucket.list().await?;
+        let mut chosen: Vec<(Copied, Vec<Copied>)> = Vec::new();
+        for copy in copies {
+            let expected = u32::try_from(chosen.len()).unwrap_or(u32::MAX);
+            match chosen.last_mut() {
+                Some((best, older)) if best.number == copy.number => older.push(std::mem::replace(best, copy)),
+                _ if copy.number == expected => chosen.push((copy, Vec::new())),
+                _ => return Err(RestoreError::Gap { missing: expected, next: copy.name() }),
+            }
         }
-    }
-    let last = chosen.last().map(|(copy, _)| copy.number).ok_or(RestoreError::Empty)?;
-    let folder = NewFolder::begin(dir)?;
-    let mut restored = Restored { segments: 0, bytes: 0 };
-    for (copy, older) in &chosen {
-        fetch(bucket, &folder, copy, older, copy.number == last && copy.size < MAX_SEGMENT).await?;
-        restored.segments += 1;
-        restored.bytes += copy.size;
-    }
-    folder.finish()?;
-    Ok(restored)
+        let last = chosen.last().map(|(copy, _)| copy.number).ok_or(RestoreError::Empty)?;
+        let folder = NewFolder::begin(dir)?;
+        let mut restored = Restored { segments: 0, bytes: 0 };
+        for (copy, older) in &chosen {
+            fetch(bucket, &folder, copy, older, copy.number == last && copy.size < MAX_SEGMENT).await?;
+            restored.segments += 1;
+            restored.bytes += copy.size;
+        }
+        folder.finish()?;
+        Ok(restored)
+    })
 }
 
 async fn fetch(bucket: &Bucket, folder: &NewFolder, copy: &Copied, older: &[Copied], grows: bool) -> Result<(), RestoreError> {
@@ -110,7 +113,7 @@ async fn fetch(bucket: &Bucket, folder: &NewFolder, copy: &Copied, older: &[Copi
         }
         digest.update(&piece);
         size += piece.len() as u64;
-        let written = tokio::task::spawn_blocking(move || file.write_all(&piece).map(|()| file)).await;
+        let written = burrow_task::spawn_blocking(move || file.write_all(&piece).map(|()| file)).await;
         file = written.unwrap_or_else(|gone| Err(io::Error::other(gone))).map_err(|source| RestoreError::File { path: path.clone(), source })?;
     }
     let found = digest.finish();

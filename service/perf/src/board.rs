@@ -11,6 +11,7 @@ use burrow_changepoint::Options;
 use burrow_clock::SharedClock;
 use burrow_perfstore::{ChangeKind, Sequence};
 use burrow_store::{Db, Migration, Statement, sql};
+use burrow_task::BoxFuture;
 use futures_util::StreamExt as _;
 use tokio::sync::watch;
 
@@ -130,38 +131,40 @@ impl Board {
     ///
     /// # Errors
     /// [`BoardError`].
-    pub async fn open(folder: &Path, source: Source, config: Arc<Config>, clock: SharedClock) -> Result<Board, BoardError> {
-        let _ = std::fs::create_dir_all(folder);
-        let db = Db::open(&format!("sqlite:{}", folder.join("perf.db").display()), MIGRATIONS).await?;
-        let mut held = Held::default();
-        let damaged = |what, id: &str, error: serde_json::Error| BoardError::Damaged { what, id: id.to_owned(), why: error.to_string() };
-        for row in db.query("SELECT upload, state, detail, attempts, at_ms FROM taken", ()).await? {
-            let taken = Taken { state: row.text(1)?.into(), detail: row.text(2)?.into(), attempts: row.int(3)?, at_ms: row.int(4)? };
-            held.taken.insert(row.text(0)?.to_owned(), taken);
-        }
-        for row in db.query("SELECT id, body, higher FROM series", ()).await? {
-            let key = serde_json::from_str(row.text(1)?).map_err(|error| damaged("series", row.text(0).unwrap_or_default(), error))?;
-            let higher = row.opt_int(2)?.map(|higher| higher != 0);
-            held.fresh.insert(row.text(0)?.to_owned(), Fresh { key: Some(key), higher, ..Fresh::default() });
-            held.written.insert(row.text(0)?.to_owned(), higher);
-        }
-        for row in db.query("SELECT series, body FROM point", ()).await? {
-            let point = serde_json::from_str(row.text(1)?).map_err(|error| damaged("point of series", row.text(0).unwrap_or_default(), error))?;
-            if let Some(fresh) = held.fresh.get_mut(row.text(0)?) {
-                fresh.points.push(point);
+    pub fn open<'a>(folder: &'a Path, source: Source, config: Arc<Config>, clock: SharedClock) -> BoxFuture<'a, Result<Board, BoardError>> {
+        Box::pin(async move {
+            let _ = std::fs::create_dir_all(folder);
+            let db = Db::open(&format!("sqlite:{}", folder.join("perf.db").display()), MIGRATIONS).await?;
+            let mut held = Held::default();
+            let damaged = |what, id: &str, error: serde_json::Error| BoardError::Damaged { what, id: id.to_owned(), why: error.to_string() };
+            for row in db.query("SELECT upload, state, detail, attempts, at_ms FROM taken", ()).await? {
+                let taken = Taken { state: row.text(1)?.into(), detail: row.text(2)?.into(), attempts: row.int(3)?, at_ms: row.int(4)? };
+                held.taken.insert(row.text(0)?.to_owned(), taken);
             }
-        }
-        let board = Board(Arc::new(Inner {
-            db,
-            source,
-            config,
-            clock,
-            held: RwLock::new(held),
-            generation: watch::channel(1).0,
-            taking: tokio::sync::Mutex::default(),
-        }));
-        board.settle().await?;
-        Ok(board)
+            for row in db.query("SELECT id, body, higher FROM series", ()).await? {
+                let key = serde_json::from_str(row.text(1)?).map_err(|error| damaged("series", row.text(0).unwrap_or_default(), error))?;
+                let higher = row.opt_int(2)?.map(|higher| higher != 0);
+                held.fresh.insert(row.text(0)?.to_owned(), Fresh { key: Some(key), higher, ..Fresh::default() });
+                held.written.insert(row.text(0)?.to_owned(), higher);
+            }
+            for row in db.query("SELECT series, body FROM point", ()).await? {
+                let point = serde_json::from_str(row.text(1)?).map_err(|error| damaged("point of series", row.text(0).unwrap_or_default(), error))?;
+                if let Some(fresh) = held.fresh.get_mut(row.text(0)?) {
+                    fresh.points.push(point);
+                }
+            }
+            let board = Board(Arc::new(Inner {
+                db,
+                source,
+                config,
+                clock,
+                held: RwLock::new(held),
+                generation: watch::channel(1).0,
+                taking: tokio::sync::Mutex::default(),
+            }));
+            board.settle().await?;
+            Ok(board)
+        })
     }
 
     fn held<T>(&self, look: impl FnOnce(&mut Held) -> T) -> T {
@@ -220,50 +223,54 @@ impl Board {
     ///
     /// # Errors
     /// [`BoardError`]; what was taken before stays taken.
-    pub async fn follow(&self) -> Result<(), BoardError> {
-        let Source::Store(store) = &self.0.source else { return self.rescan().await };
-        let _one = self.0.taking.lock().await;
-        let mut since: Sequence = self.fact("sequence").await?.and_then(|text| text.parse().ok()).unwrap_or(0);
-        let mut pace = Pace::default();
-        loop {
-            let changes = store.changes_after(since, BATCH).await.map_err(SourceError::from)?;
-            let Some(last) = changes.last().map(|change| change.sequence) else { break };
-            let removed: HashSet<&str> = changes.iter().filter(|change| change.kind == ChangeKind::Removed).map(|change| change.upload.as_str()).collect();
-            let added = changes.iter().filter(|change| change.kind == ChangeKind::Added && !removed.contains(change.upload.as_str()));
-            // What came and went is not there to be looked at. Names are not used again, so the order of the two does not matter.
-            self.take(added.map(|change| change.upload.clone()).collect()).await?;
-            self.forget(&removed).await?;
-            since = last;
-            self.0.db.commit(vec![set_fact("sequence", &since.to_string())]).await?;
-            if pace.is_time(changes.len()) {
-                self.settle().await?;
+    pub fn follow(&self) -> BoxFuture<'_, Result<(), BoardError>> {
+        Box::pin(async move {
+            let Source::Store(store) = &self.0.source else { return self.rescan().await };
+            let _one = self.0.taking.lock().await;
+            let mut since: Sequence = self.fact("sequence").await?.and_then(|text| text.parse().ok()).unwrap_or(0);
+            let mut pace = Pace::default();
+            loop {
+                let changes = store.changes_after(since, BATCH).await.map_err(SourceError::from)?;
+                let Some(last) = changes.last().map(|change| change.sequence) else { break };
+                let removed: HashSet<&str> = changes.iter().filter(|change| change.kind == ChangeKind::Removed).map(|change| change.upload.as_str()).collect();
+                let added = changes.iter().filter(|change| change.kind == ChangeKind::Added && !removed.contains(change.upload.as_str()));
+                // What came and went is not there to be looked at. Names are not used again, so the order of the two does not matter.
+                self.take(added.map(|change| change.upload.clone()).collect()).await?;
+                self.forget(&removed).await?;
+                since = last;
+                self.0.db.commit(vec![set_fact("sequence", &since.to_string())]).await?;
+                if pace.is_time(changes.len()) {
+                    self.settle().await?;
+                }
             }
-        }
-        self.settle().await
+            self.settle().await
+        })
     }
 
     /// Takes every upload that is not taken yet, oldest first, also those that failed before.
     ///
     /// # Errors
     /// The list cannot be had, or the rows fail. An upload that fails is noted and does not stop the others.
-    pub async fn rescan(&self) -> Result<(), BoardError> {
-        let _one = self.0.taking.lock().await;
-        let mut listed = self.0.source.uploads(&self.0.config.uploads, &[], usize::MAX >> 33).await?;
-        listed.reverse();
-        let wanted: Vec<String> = self.held(|held| {
-            let open = |upload: &String| held.taken.get(upload).is_none_or(|taken| taken.state != "done");
-            let wanted: Vec<String> = listed.into_iter().map(|listed| listed.upload).filter(open).collect();
-            wanted.iter().for_each(|upload| drop(held.taken.remove(upload)));
-            wanted
-        });
-        let mut pace = Pace::default();
-        for uploads in wanted.chunks(BATCH) {
-            self.take(uploads.to_vec()).await?;
-            if pace.is_time(uploads.len()) {
-                self.settle().await?;
+    pub fn rescan(&self) -> BoxFuture<'_, Result<(), BoardError>> {
+        Box::pin(async move {
+            let _one = self.0.taking.lock().await;
+            let mut listed = self.0.source.uploads(&self.0.config.uploads, &[], usize::MAX >> 33).await?;
+            listed.reverse();
+            let wanted: Vec<String> = self.held(|held| {
+                let open = |upload: &String| held.taken.get(upload).is_none_or(|taken| taken.state != "done");
+                let wanted: Vec<String> = listed.into_iter().map(|listed| listed.upload).filter(open).collect();
+                wanted.iter().for_each(|upload| drop(held.taken.remove(upload)));
+                wanted
+            });
+            let mut pace = Pace::default();
+            for uploads in wanted.chunks(BATCH) {
+                self.take(uploads.to_vec()).await?;
+                if pace.is_time(uploads.len()) {
+                    self.settle().await?;
+                }
             }
-        }
-        self.settle().await
+            self.settle().await
+        })
     }
 
     /// Takes uploads in this order: several are computed at a time, and those that are ready are written together.
@@ -278,7 +285,7 @@ impl Board {
                 .map(|(upload, attempt)| {
                     let board = self.clone();
                     // A task of its own: reading an answer is work, too.
-                    tokio::spawn(async move { board.compute(upload, attempt).await })
+                    burrow_task::spawn(async move { board.compute(upload, attempt).await })
                 })
                 .buffered(AHEAD)
         );
@@ -306,7 +313,7 @@ impl Board {
                 let (config, name) = (Arc::clone(&self.0.config), upload.clone());
                 let uploaded = answer.found.first().and_then(|found| crate::source::get(&found.labels, "upload-time")?.parse::<jiff::Timestamp>().ok());
                 let uploaded_ms = uploaded.map_or(at_ms, |at| at.as_millisecond());
-                match tokio::task::spawn_blocking(move || compute(&name, uploaded_ms, &answer, &config)).await {
+                match burrow_task::spawn_blocking(move || compute(&name, uploaded_ms, &answer, &config)).await {
                     Ok(placed) => placed.map(Some).map_err(|error| error.to_string()),
                     Err(error) => Err(error.to_string()),
                 }
@@ -449,7 +456,7 @@ impl Board {
             });
             done.into_inner().unwrap_or_else(PoisonError::into_inner)
         };
-        let done = tokio::task::spawn_blocking(look).await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        let done = burrow_task::spawn_blocking(look).await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         let mut batch = Vec::new();
         for (series, _) in done.iter().filter(|(_, changed)| *changed) {
             batch.push(sql("DELETE FROM finding WHERE series = $1", (series.id.as_str(),)));
@@ -503,8 +510,10 @@ impl Board {
     }
 
     /// Waits until everything is on disk.
-    pub async fn close(&self) {
-        self.0.db.close().await;
+    pub fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.0.db.close().await;
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use burrow_git::Mirror;
+use burrow_task::BoxFuture;
 
 use crate::config::Config;
 use crate::series::Series;
@@ -58,13 +59,15 @@ impl History {
     }
 
     /// Fetches every repository that has an address, into folders below `folder`.
-    pub async fn update(&self, folder: &Path, config: &Config) {
-        for repository in &config.repositories {
-            let Some(url) = &repository.git else { continue };
-            if let Err(error) = self.update_one(folder, &repository.name, url, &repository.branches).await {
-                tracing::warn!(repository = repository.name, error = %error, "The history of a repository could not be fetched; charts show the commits that are known.");
+    pub fn update<'a>(&'a self, folder: &'a Path, config: &'a Config) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            for repository in &config.repositories {
+                let Some(url) = &repository.git else { continue };
+                if let Err(error) = self.update_one(folder, &repository.name, url, &repository.branches).await {
+                    tracing::warn!(repository = repository.name, error = %error, "The history of a repository could not be fetched; charts show the commits that are known.");
+                }
             }
-        }
+        })
     }
 
     async fn update_one(&self, folder: &Path, name: &str, url: &str, branches: &[String]) -> Result<(), burrow_git::Error> {

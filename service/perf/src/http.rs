@@ -147,7 +147,7 @@ impl Service {
             return page.answer(headers);
         }
         let service = self.clone();
-        let made = tokio::task::spawn_blocking(move || make(&service)).await;
+        let made = burrow_task::spawn_blocking(move || make(&service)).await;
         match made.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
             Ok(page) => {
                 let page = Arc::new(page);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use burrow_http_client::{Client, Request};
+use burrow_task::BoxFuture;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::HeaderName;
 use serde_json::json;
@@ -37,55 +38,57 @@ pub struct Teller {
 }
 
 /// Keeps the board up to date until `shutdown`. Histories are fetched into `folder`.
-pub async fn keep(board: Board, history: History, folder: PathBuf, teller: Option<Teller>, shutdown: CancellationToken) {
-    let fetching = {
-        let (board, history, shutdown) = (board.clone(), history.clone(), shutdown.clone());
-        tokio::spawn(async move {
-            let mut rounds = tokio::time::interval(FETCH);
-            rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            while tokio::select! { _ = rounds.tick() => true, () = shutdown.cancelled() => false } {
-                tokio::select! {
-                    () = history.update(&folder, board.config()) => {}
-                    () = shutdown.cancelled() => {}
+pub fn keep(board: Board, history: History, folder: PathBuf, teller: Option<Teller>, shutdown: CancellationToken) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let fetching = {
+            let (board, history, shutdown) = (board.clone(), history.clone(), shutdown.clone());
+            burrow_task::spawn(async move {
+                let mut rounds = tokio::time::interval(FETCH);
+                rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                while tokio::select! { _ = rounds.tick() => true, () = shutdown.cancelled() => false } {
+                    tokio::select! {
+                        () = history.update(&folder, board.config()) => {}
+                        () = shutdown.cancelled() => {}
+                    }
                 }
-            }
-        })
-    };
-    let mut changes = match board.source() {
-        Source::Store(store) => Some(store.changes()),
-        Source::Remote(_) => None,
-    };
-    let mut rounds = tokio::time::interval(ROUND);
-    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut first = true;
-    loop {
-        // Marked as seen before looking, so that what comes meanwhile wakes again.
-        if let Some(changes) = &mut changes {
-            changes.mark_unchanged();
-        }
-        let taken = if first { board.rescan().await.and(board.follow().await) } else { board.follow().await };
-        first = false;
-        if let Err(error) = taken {
-            tracing::error!(error = %error, "New results could not be taken; the next round tries again.");
-        }
-        let told = match &teller {
-            Some(teller) => tell(&board, teller).await,
-            None => true,
+            })
         };
-        tokio::select! {
-            () = shutdown.cancelled() => break,
-            () = tokio::time::sleep(AGAIN), if !told => {}
-            _ = rounds.tick() => {}
-            changed = async {
-                match &mut changes {
-                    Some(changes) => changes.changed().await.is_ok(),
-                    None => std::future::pending().await,
-                }
-            } => if !changed { changes = None },
+        let mut changes = match board.source() {
+            Source::Store(store) => Some(store.changes()),
+            Source::Remote(_) => None,
+        };
+        let mut rounds = tokio::time::interval(ROUND);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut first = true;
+        loop {
+            // Marked as seen before looking, so that what comes meanwhile wakes again.
+            if let Some(changes) = &mut changes {
+                changes.mark_unchanged();
+            }
+            let taken = if first { board.rescan().await.and(board.follow().await) } else { board.follow().await };
+            first = false;
+            if let Err(error) = taken {
+                tracing::error!(error = %error, "New results could not be taken; the next round tries again.");
+            }
+            let told = match &teller {
+                Some(teller) => tell(&board, teller).await,
+                None => true,
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                () = tokio::time::sleep(AGAIN), if !told => {}
+                _ = rounds.tick() => {}
+                changed = async {
+                    match &mut changes {
+                        Some(changes) => changes.changed().await.is_ok(),
+                        None => std::future::pending().await,
+                    }
+                } => if !changed { changes = None },
+            }
         }
-    }
-    // Ends by itself: it watches the same token.
-    let _ = fetching.await;
+        // Ends by itself: it watches the same token.
+        let _ = fetching.await;
+    })
 }
 
 /// Tells the webhook of changes that it was not told of; whether it took all. At least once: a crash between the answer and the note tells again, with the same `id`.

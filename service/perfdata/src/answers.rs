@@ -121,7 +121,7 @@ pub(crate) async fn search(store: &PerfStore, params: &Params, headers: &HeaderM
             let link = format!("</search?q={}&limit={limit}&page_token={token}>; rel=\"next\"", escape(text));
             more(answer.headers_mut(), &token, &link);
         }
-        tokio::spawn(async move {
+        burrow_task::spawn(async move {
             sender.send(out).await;
             sender.finish().await;
         });
@@ -129,7 +129,7 @@ pub(crate) async fn search(store: &PerfStore, params: &Params, headers: &HeaderM
     }
     // The first records before the head of the answer, so that what goes wrong at once has its status.
     let first = search.next().await.map_err(|error| store_error(&error))?;
-    tokio::spawn(async move {
+    burrow_task::spawn(async move {
         let mut next = Ok(first);
         loop {
             match next {
@@ -215,7 +215,7 @@ pub(crate) async fn uploads(store: &PerfStore, params: &Params, headers: &Header
         more(answer.headers_mut(), &token, &format!("</uploads?q={}{extra}&limit={limit}&page_token={token}>; rel=\"next\"", escape(&text)));
     }
     let store = store.clone();
-    tokio::spawn(async move {
+    burrow_task::spawn(async move {
         loop {
             let full = listed.len() == take;
             left -= listed.len();
@@ -272,7 +272,7 @@ pub(crate) async fn series(store: &PerfStore, params: &Params, headers: &HeaderM
     let (answer, mut sender) = begin(headers, if csv { "text/csv; charset=utf-8" } else { "application/x-ndjson" }, &tag)?;
     let mut series = store.series(&query).await.map_err(|error| store_error(&error))?;
     let mut next = Ok(series.next().await.map_err(|error| store_error(&error))?);
-    tokio::spawn(async move {
+    burrow_task::spawn(async move {
         let mut out = String::new();
         if csv {
             out.push_str("upload,name,unit,value");

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use burrow_task::BoxFuture;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -72,45 +73,47 @@ impl Server {
     ///
     /// # Errors
     /// The listener fails for good.
-    pub async fn run(self, router: Router, shutdown: CancellationToken) -> io::Result<()> {
-        let tasks = TaskTracker::new();
-        let kill = CancellationToken::new();
-        loop {
-            // Those who come when there is no room wait in the system's queue.
-            let permit = tokio::select! {
-                permit = Arc::clone(&self.room).acquire_owned() => permit,
-                () = shutdown.cancelled() => break,
-            };
-            let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
-                () = shutdown.cancelled() => break,
-            };
-            let (stream, address) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) if is_passing(&error) => {
-                    // Out of file descriptors, most likely: a moment later some are free again.
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            let (tls, router) = (self.tls.clone(), router.clone());
-            let (shutdown, kill) = (shutdown.clone(), kill.clone());
-            tasks.spawn(async move {
-                tokio::select! {
-                    () = converse(stream, address, tls, router, shutdown) => {}
-                    () = kill.cancelled() => {}
-                }
-                drop(permit);
-            });
-        }
-        drop(self.listener);
-        tasks.close();
-        if tokio::time::timeout(FAREWELL, tasks.wait()).await.is_err() {
-            kill.cancel();
-            tasks.wait().await;
-        }
-        Ok(())
+    pub fn run(self, router: Router, shutdown: CancellationToken) -> BoxFuture<'static, io::Result<()>> {
+        Box::pin(async move {
+            let tasks = TaskTracker::new();
+            let kill = CancellationToken::new();
+            loop {
+                // Those who come when there is no room wait in the system's queue.
+                let permit = tokio::select! {
+                    permit = Arc::clone(&self.room).acquire_owned() => permit,
+                    () = shutdown.cancelled() => break,
+                };
+                let accepted = tokio::select! {
+                    accepted = self.listener.accept() => accepted,
+                    () = shutdown.cancelled() => break,
+                };
+                let (stream, address) = match accepted {
+                    Ok(accepted) => accepted,
+                    Err(error) if is_passing(&error) => {
+                        // Out of file descriptors, most likely: a moment later some are free again.
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+                let (tls, router) = (self.tls.clone(), router.clone());
+                let (shutdown, kill) = (shutdown.clone(), kill.clone());
+                tasks.spawn(burrow_task::boxed(async move {
+                    tokio::select! {
+                        () = converse(stream, address, tls, router, shutdown) => {}
+                        () = kill.cancelled() => {}
+                    }
+                    drop(permit);
+                }));
+            }
+            drop(self.listener);
+            tasks.close();
+            if tokio::time::timeout(FAREWELL, tasks.wait()).await.is_err() {
+                kill.cancel();
+                tasks.wait().await;
+            }
+            Ok(())
+        })
     }
 }
 

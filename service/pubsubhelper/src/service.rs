@@ -12,6 +12,7 @@ use burrow_certificates::{CertificateError, Certificates};
 use burrow_clock::SharedClock;
 use burrow_events::{Log, OpenError, Options, Topics};
 use burrow_mail::{Counters as MailCounters, DnsKeys, Keys};
+use burrow_task::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -136,109 +137,111 @@ impl Service {
     ///
     /// # Errors
     /// [`StartError`]; nothing runs then.
-    pub async fn start(config: Config, deps: Deps) -> Result<Service, StartError> {
-        let part = |what: &str, why: &dyn std::fmt::Display| StartError::Part { what: what.to_owned(), why: why.to_string() };
-        // First what can be wrong without anything having happened.
-        let readers = Readers::load(&config)?;
-        let tls = deps.certificates.as_ref().map(|certificates| certificates.acceptor(&[b"http/1.1"])).transpose()?;
-        let sources: Vec<(SourceConfig, Arc<Source>)> = config.source.iter().map(|source| (source.clone(), Arc::new(shown(source)))).collect();
-        let mut hooks = Vec::new();
-        for (source, shown) in &sources {
-            if let Some(hook) = hook(source, shown)? {
-                hooks.push(hook);
-            }
-        }
-        let hooks: Arc<[Hook]> = hooks.into();
-        let client = burrow_http_client::Client::new(Default::default()).map_err(|error| part("alert", &error))?;
-        let alerts = config.alert.as_ref().map(|alert| Alerts::new(alert, client)).transpose().map_err(|error| part("alert.url", &error))?;
-        let mut listeners = Vec::new();
-        for address in &config.listen {
-            listeners.push(bind(address, "events").await?);
-        }
-        let mut mail_listeners = Vec::new();
-        for (source, shown) in &sources {
-            if let SourceConfig::GerritMail(mail) = source {
-                mail_listeners.push((mail.clone(), Arc::clone(shown), bind(&mail.listen, &format!("the mail of {:?}", mail.name)).await?));
-            }
-        }
-
-        let options = Options { retention: config.keep.retention(), ..Options::new(Arc::clone(&deps.clock)) };
-        let data: PathBuf = config.data.clone();
-        let log = tokio::task::spawn_blocking(move || Log::open(&data.join("log"), options)).await;
-        let log = log.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
-        let memory = Memory::in_folder(&config.data);
-        let hub = Hub::new(log, Arc::clone(&deps.clock), sources.iter().map(|(_, shown)| Arc::clone(shown)).collect(), &memory.load());
-
-        let shutdown = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        let mail_addresses = mail_listeners.iter().filter_map(|(.., listener)| listener.local_addr().ok()).collect();
-        let mut mail_counters = Vec::new();
-        for (mail_config, source, listener) in mail_listeners {
-            let counters = Arc::new(MailCounters::default());
-            mail_counters.push((source.name.clone(), Arc::clone(&counters)));
-            let what = format!("source {:?}", source.name);
-            let certificates = match &mail_config.tls {
-                None => deps.certificates.clone(),
-                Some(files) => {
-                    let certificates = Certificates::open(files.source(), Arc::clone(&deps.clock))?;
-                    let (kept, ended) = (certificates.clone(), shutdown.clone());
-                    tasks.spawn(async move {
-                        kept.keep(ended).await;
-                        Ok(())
-                    });
-                    Some(certificates)
+    pub fn start(config: Config, deps: Deps) -> BoxFuture<'static, Result<Service, StartError>> {
+        Box::pin(async move {
+            let part = |what: &str, why: &dyn std::fmt::Display| StartError::Part { what: what.to_owned(), why: why.to_string() };
+            // First what can be wrong without anything having happened.
+            let readers = Readers::load(&config)?;
+            let tls = deps.certificates.as_ref().map(|certificates| certificates.acceptor(&[b"http/1.1"])).transpose()?;
+            let sources: Vec<(SourceConfig, Arc<Source>)> = config.source.iter().map(|source| (source.clone(), Arc::new(shown(source)))).collect();
+            let mut hooks = Vec::new();
+            for (source, shown) in &sources {
+                if let Some(hook) = hook(source, shown)? {
+                    hooks.push(hook);
                 }
-            };
-            let tls = certificates.map(|certificates| certificates.acceptor(&[])).transpose()?;
-            let keys = match &deps.keys {
-                Some(keys) => Arc::clone(keys),
-                None if mail_config.dns.is_empty() => Arc::new(DnsKeys::system().map_err(|error| part(&what, &error))?),
-                None => Arc::new(DnsKeys::at(&mail_config.dns).map_err(|error| part(&what, &error))?),
-            };
-            let sink = Arc::new(mail::mail_sink(&hub, &source));
-            let server = burrow_mail::Server::new(mail::config(&mail_config), tls, keys, sink, Arc::clone(&deps.clock), counters);
-            let server = server.map_err(|error| part(&what, &error))?;
-            run(&mut tasks, format!("the mail server of {:?}", source.name), server.run(listener, shutdown.clone()));
-        }
-        for (source, shown) in &sources {
-            if let SourceConfig::GerritStream(config) = source {
-                let reading = stream::run(config.clone(), hub.clone(), Arc::clone(shown), shutdown.clone());
-                tasks.spawn(async move {
-                    reading.await;
-                    Ok(())
-                });
             }
-        }
-        let (turned, turns) = mpsc::unbounded_channel();
-        let trouble = alerts.as_ref().map(Alerts::trouble);
-        if let Some(alerts) = alerts {
-            let telling = alerts.run(hub.clone(), turns, shutdown.clone());
-            tasks.spawn(async move {
-                telling.await;
-                Ok(())
-            });
-        }
-        let reload = Reload { hooks: Arc::clone(&hooks), readers: readers.clone(), told: Arc::default() };
-        tasks.spawn(listen_for_silence(hub.clone(), memory.clone(), reload.clone(), turned, shutdown.clone()));
-        let site = Site {
-            out: Out { hub: hub.clone(), readers, wait: Duration::from_secs(config.limits.wait_s.clamp(1, 3600)), shutdown: shutdown.clone() },
-            hooks,
-            bounds: Bounds::new(config.limits.body_mb.clamp(1, 1024) << 20, config.limits.bodies_mb.clamp(1, 65_536) << 20),
-            encryption: Encryption { allow_plain_http: config.allow_plain_http, trusted_proxies: config.trusted_proxies.clone() },
-            mail: mail_counters.into(),
-            notes: hub.log.opened().into(),
-            alerts: trouble,
-            started_ms: deps.clock.now_ms(),
-            certificates: deps.certificates,
-        };
-        let router = pages::router(site);
-        let room = Arc::new(Semaphore::new(serve::make_room(config.limits.connections.clamp(1, Semaphore::MAX_PERMITS))));
-        for listener in listeners {
-            let server = Server { listener, tls: tls.clone(), room: Arc::clone(&room) };
-            run(&mut tasks, "the web server".into(), server.run(router.clone(), shutdown.clone()));
-        }
-        Ok(Service { hub, addresses, mail_addresses, memory, reload, shutdown, tasks })
+            let hooks: Arc<[Hook]> = hooks.into();
+            let client = burrow_http_client::Client::new(Default::default()).map_err(|error| part("alert", &error))?;
+            let alerts = config.alert.as_ref().map(|alert| Alerts::new(alert, client)).transpose().map_err(|error| part("alert.url", &error))?;
+            let mut listeners = Vec::new();
+            for address in &config.listen {
+                listeners.push(bind(address, "events").await?);
+            }
+            let mut mail_listeners = Vec::new();
+            for (source, shown) in &sources {
+                if let SourceConfig::GerritMail(mail) = source {
+                    mail_listeners.push((mail.clone(), Arc::clone(shown), bind(&mail.listen, &format!("the mail of {:?}", mail.name)).await?));
+                }
+            }
+
+            let options = Options { retention: config.keep.retention(), ..Options::new(Arc::clone(&deps.clock)) };
+            let data: PathBuf = config.data.clone();
+            let log = burrow_task::spawn_blocking(move || Log::open(&data.join("log"), options)).await;
+            let log = log.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+            let memory = Memory::in_folder(&config.data);
+            let hub = Hub::new(log, Arc::clone(&deps.clock), sources.iter().map(|(_, shown)| Arc::clone(shown)).collect(), &memory.load());
+
+            let shutdown = CancellationToken::new();
+            let mut tasks = JoinSet::new();
+            let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+            let mail_addresses = mail_listeners.iter().filter_map(|(.., listener)| listener.local_addr().ok()).collect();
+            let mut mail_counters = Vec::new();
+            for (mail_config, source, listener) in mail_listeners {
+                let counters = Arc::new(MailCounters::default());
+                mail_counters.push((source.name.clone(), Arc::clone(&counters)));
+                let what = format!("source {:?}", source.name);
+                let certificates = match &mail_config.tls {
+                    None => deps.certificates.clone(),
+                    Some(files) => {
+                        let certificates = Certificates::open(files.source(), Arc::clone(&deps.clock))?;
+                        let (kept, ended) = (certificates.clone(), shutdown.clone());
+                        tasks.spawn(burrow_task::boxed(async move {
+                            kept.keep(ended).await;
+                            Ok(())
+                        }));
+                        Some(certificates)
+                    }
+                };
+                let tls = certificates.map(|certificates| certificates.acceptor(&[])).transpose()?;
+                let keys = match &deps.keys {
+                    Some(keys) => Arc::clone(keys),
+                    None if mail_config.dns.is_empty() => Arc::new(DnsKeys::system().map_err(|error| part(&what, &error))?),
+                    None => Arc::new(DnsKeys::at(&mail_config.dns).map_err(|error| part(&what, &error))?),
+                };
+                let sink = Arc::new(mail::mail_sink(&hub, &source));
+                let server = burrow_mail::Server::new(mail::config(&mail_config), tls, keys, sink, Arc::clone(&deps.clock), counters);
+                let server = server.map_err(|error| part(&what, &error))?;
+                run(&mut tasks, format!("the mail server of {:?}", source.name), server.run(listener, shutdown.clone()));
+            }
+            for (source, shown) in &sources {
+                if let SourceConfig::GerritStream(config) = source {
+                    let reading = stream::run(config.clone(), hub.clone(), Arc::clone(shown), shutdown.clone());
+                    tasks.spawn(burrow_task::boxed(async move {
+                        reading.await;
+                        Ok(())
+                    }));
+                }
+            }
+            let (turned, turns) = mpsc::unbounded_channel();
+            let trouble = alerts.as_ref().map(Alerts::trouble);
+            if let Some(alerts) = alerts {
+                let telling = alerts.run(hub.clone(), turns, shutdown.clone());
+                tasks.spawn(burrow_task::boxed(async move {
+                    telling.await;
+                    Ok(())
+                }));
+            }
+            let reload = Reload { hooks: Arc::clone(&hooks), readers: readers.clone(), told: Arc::default() };
+            tasks.spawn(burrow_task::boxed(listen_for_silence(hub.clone(), memory.clone(), reload.clone(), turned, shutdown.clone())));
+            let site = Site {
+                out: Out { hub: hub.clone(), readers, wait: Duration::from_secs(config.limits.wait_s.clamp(1, 3600)), shutdown: shutdown.clone() },
+                hooks,
+                bounds: Bounds::new(config.limits.body_mb.clamp(1, 1024) << 20, config.limits.bodies_mb.clamp(1, 65_536) << 20),
+                encryption: Encryption { allow_plain_http: config.allow_plain_http, trusted_proxies: config.trusted_proxies.clone() },
+                mail: mail_counters.into(),
+                notes: hub.log.opened().into(),
+                alerts: trouble,
+                started_ms: deps.clock.now_ms(),
+                certificates: deps.certificates,
+            };
+            let router = pages::router(site);
+            let room = Arc::new(Semaphore::new(serve::make_room(config.limits.connections.clamp(1, Semaphore::MAX_PERMITS))));
+            for listener in listeners {
+                let server = Server { listener, tls: tls.clone(), room: Arc::clone(&room) };
+                run(&mut tasks, "the web server".into(), server.run(router.clone(), shutdown.clone()));
+            }
+            Ok(Service { hub, addresses, mail_addresses, memory, reload, shutdown, tasks })
+        })
     }
 
     /// Where events are handed out.
@@ -267,30 +270,34 @@ impl Service {
     }
 
     /// Ends only when a part has failed that must not; says which and why.
-    pub async fn failed(&mut self) -> String {
-        while let Some(ended) = self.tasks.join_next().await {
-            match ended {
-                Ok(Ok(())) => {}
-                Ok(Err(why)) => return why,
-                Err(error) => return format!("a part of the service broke: {error}"),
+    pub fn failed(&mut self) -> BoxFuture<'_, String> {
+        Box::pin(async move {
+            while let Some(ended) = self.tasks.join_next().await {
+                match ended {
+                    Ok(Ok(())) => {}
+                    Ok(Err(why)) => return why,
+                    Err(error) => return format!("a part of the service broke: {error}"),
+                }
             }
-        }
-        std::future::pending().await
+            std::future::pending().await
+        })
     }
 
     /// Ends: those who wait are sent away, what is being answered is answered, the log is closed.
-    pub async fn stop(mut self) {
-        self.shutdown.cancel();
-        while self.tasks.join_next().await.is_some() {}
-        if let Err(error) = self.memory.save(&self.hub.learned()) {
-            tracing::warn!(%error, "What was learned of the sources' silences cannot be kept.");
-        }
-        self.hub.log.close().await;
+    pub fn stop(mut self) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            self.shutdown.cancel();
+            while self.tasks.join_next().await.is_some() {}
+            if let Err(error) = self.memory.save(&self.hub.learned()) {
+                tracing::warn!(%error, "What was learned of the sources' silences cannot be kept.");
+            }
+            self.hub.log.close().await;
+        })
     }
 }
 
 fn run(tasks: &mut JoinSet<Result<(), String>>, what: String, serving: impl Future<Output = io::Result<()>> + Send + 'static) {
-    tasks.spawn(async move { serving.await.map_err(|error| format!("{what} failed: {error}")) });
+    tasks.spawn(burrow_task::boxed(async move { serving.await.map_err(|error| format!("{what} failed: {error}")) }));
 }
 
 async fn bind(address: &str, what: &str) -> Result<TcpListener, StartError> {
@@ -369,7 +376,7 @@ async fn listen_for_silence(hub: Hub, memory: Memory, reload: Reload, turned: mp
         let (memory, learned, reload) = (memory.clone(), hub.learned(), reload.clone());
         let changed = learned != kept;
         kept.clone_from(&learned);
-        let work = tokio::task::spawn_blocking(move || {
+        let work = burrow_task::spawn_blocking(move || {
             reload.now();
             if changed { memory.save(&learned) } else { Ok(()) }
         });

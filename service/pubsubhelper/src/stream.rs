@@ -81,7 +81,7 @@ async fn connection(stream: &Stream, hub: &Hub, source: &Source) -> String {
         Err(error) => return error.to_string(),
     };
     let (Some(mut out), Some(mut err)) = (group.child.stdout.take(), group.child.stderr.take()) else { return "ssh has no output".into() };
-    let said = tokio::spawn(async move {
+    let said = burrow_task::spawn(async move {
         let mut tail: Vec<u8> = Vec::new();
         let mut chunk = vec![0; 4096];
         while let Ok(n @ 1..) = err.read(&mut chunk).await {

@@ -53,7 +53,7 @@ impl Service {
         let input = child.stdin.take();
         let bytes = inflate(&head.headers, body);
         // Writing and reading at once: git may answer before it has read everything.
-        tokio::spawn(async move {
+        burrow_task::spawn(async move {
             if let Some(mut input) = input {
                 let _ = input.write_all(&bytes).await;
             }

@@ -57,20 +57,20 @@ impl Names {
         };
         let address = udp.local_addr().expect("a bound socket has an address");
         let known = Arc::clone(&state);
-        tasks.spawn(async move {
+        tasks.spawn(burrow_task::boxed(async move {
             let mut buffer = [0; 1500];
             while let Ok((length, peer)) = udp.recv_from(&mut buffer).await {
                 if let Some(reply) = answer(&buffer[..length], &known, false) {
                     let _ = udp.send_to(&reply, peer).await;
                 }
             }
-        });
+        }));
         let known = Arc::clone(&state);
-        tasks.spawn(async move {
+        tasks.spawn(burrow_task::boxed(async move {
             while let Ok((stream, _)) = tcp.accept().await {
-                tokio::spawn(over_tcp(stream, Arc::clone(&known)));
+                burrow_task::spawn(over_tcp(stream, Arc::clone(&known)));
             }
-        });
+        }));
         Names { address, state, _tasks: tasks }
     }
 

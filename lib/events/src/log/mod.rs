@@ -302,7 +302,7 @@ impl Log {
     pub async fn close(&self) {
         let thread = self.0.stop();
         if let Some(thread) = thread {
-            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+            let _ = burrow_task::spawn_blocking(move || thread.join()).await;
         }
         self.0.shared.close();
     }

@@ -282,7 +282,7 @@ fn join(
     if state.draining.contains(&id) {
         shared.tell(PoolEvent::Draining { id: id.clone(), draining: true });
     }
-    tokio::spawn(live(shared.clone(), id, serial, enrolled_instance, link, client, dialer, probe));
+    burrow_task::spawn(live(shared.clone(), id, serial, enrolled_instance, link, client, dialer, probe));
 }
 
 /// Body of `POST /enroll`.

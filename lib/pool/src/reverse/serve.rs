@@ -83,12 +83,12 @@ impl ReversePool {
                 (_, Err(_)) => return,
             };
             let (shared, tls, fallback) = (self.shared.clone(), tls.clone(), fallback.clone());
-            connections.spawn(async move {
+            connections.spawn(burrow_task::boxed(async move {
                 let result = connection(&shared, tcp, peer, tls, fallback, permit).await;
                 if let Err(error) = result {
                     tracing::debug!(%peer, %error, "a connection ended before it was of use");
                 }
-            });
+            }));
         }
     }
 }

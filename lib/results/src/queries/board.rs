@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use burrow_store::{Error, Value};
+use burrow_task::BoxFuture;
 
 use super::{Results, padded, placeholders, state};
 use crate::model::BuildId;
@@ -45,64 +46,68 @@ impl Results {
     ///
     /// # Errors
     /// Whatever the database says.
-    pub async fn cells(&self, repo: &str, hashes: &[&str]) -> Result<Vec<RowCells>, Error> {
-        let mut found: Vec<RowCells> = vec![RowCells::default(); hashes.len()];
-        for chunk in hashes.chunks(256) {
-            if chunk.is_empty() {
-                continue;
-            }
-            let list = padded(chunk);
-            let names = placeholders(2, list.len());
-            // One row per commit. Unit and record separators cannot occur in names or hashes.
-            let sql = format!(
-                "SELECT hash, string_agg(concat_ws('\u{1f}', id, builder, state, flaky, attempts, superseded, COALESCE(started_ms, -1), COALESCE(ended_ms, -1), dep_hash, COALESCE(log_hash, '')), '\u{1e}') \
+    pub fn cells<'a>(&'a self, repo: &'a str, hashes: &'a [&'a str]) -> BoxFuture<'a, Result<Vec<RowCells>, Error>> {
+        Box::pin(async move {
+            let mut found: Vec<RowCells> = vec![RowCells::default(); hashes.len()];
+            for chunk in hashes.chunks(256) {
+                if chunk.is_empty() {
+                    continue;
+                }
+                let list = padded(chunk);
+                let names = placeholders(2, list.len());
+                // One row per commit. Unit and record separators cannot occur in names or hashes.
+                let sql = format!(
+                    "SELECT hash, string_agg(concat_ws('\u{1f}', id, builder, state, flaky, attempts, superseded, COALESCE(started_ms, -1), COALESCE(ended_ms, -1), dep_hash, COALESCE(log_hash, '')), '\u{1e}') \
                  FROM builds WHERE repo = $1 AND hash IN ({names}) GROUP BY hash"
-            );
-            let mut args = vec![Value::from(repo)];
-            args.extend(list);
-            let rows = self.db.query_values(sql, args).await?;
-            let mut names = Names::default();
-            for row in &rows {
-                let hash = row.text(0)?;
-                let cells = unpack(row.opt_text(1)?.unwrap_or_default(), &mut names);
-                for (asked, slot) in hashes.iter().zip(&mut found) {
-                    if *asked == hash {
-                        slot.clone_from(&cells);
+                );
+                let mut args = vec![Value::from(repo)];
+                args.extend(list);
+                let rows = self.db.query_values(sql, args).await?;
+                let mut names = Names::default();
+                for row in &rows {
+                    let hash = row.text(0)?;
+                    let cells = unpack(row.opt_text(1)?.unwrap_or_default(), &mut names);
+                    for (asked, slot) in hashes.iter().zip(&mut found) {
+                        if *asked == hash {
+                            slot.clone_from(&cells);
+                        }
                     }
                 }
             }
-        }
-        Ok(found)
+            Ok(found)
+        })
     }
 
     /// Workers of builds, for views that show them; pairs of build and worker.
     ///
     /// # Errors
     /// Whatever the database says.
-    pub async fn machines_of(&self, builds: &[BuildId]) -> Result<std::collections::HashMap<BuildId, String>, Error> {
-        let mut found = std::collections::HashMap::with_capacity(builds.len());
-        let (Some(low), Some(high)) = (builds.iter().min(), builds.iter().max()) else { return Ok(found) };
-        // Builds of one page are close together: a range is one walk.
-        let wanted: std::collections::HashSet<BuildId> = builds.iter().copied().collect();
-        let rows = self
+    pub fn machines_of<'a>(&'a self, builds: &'a [BuildId]) -> BoxFuture<'a, Result<std::collections::HashMap<BuildId, String>, Error>> {
+        Box::pin(async move {
+            let mut found = std::collections::HashMap::with_capacity(builds.len());
+            let (Some(low), Some(high)) = (builds.iter().min(), builds.iter().max()) else { return Ok(found) };
+            // Builds of one page are close together: a range is one walk.
+            let wanted: std::collections::HashSet<BuildId> = builds.iter().copied().collect();
+            let rows = self
             .db
             .query(
                 "SELECT string_agg(concat_ws('\u{1f}', b.id, a.worker), '\u{1e}') FROM builds b JOIN attempts a ON a.id = b.current_attempt WHERE b.id BETWEEN $1 AND $2",
                 (low.0, high.0),
             )
             .await?;
-        for row in &rows {
-            for part in row.opt_text(0)?.unwrap_or_default().split('\u{1e}') {
-                if let Some((id, worker)) = part.split_once('\u{1f}')
-                    && let Ok(id) = id.parse().map(BuildId)
-                    && wanted.contains(&id)
-                    && !worker.is_empty()
-                {
-                    found.insert(id, worker.to_owned());
+            for row in &rows {
+                for part in row.opt_text(0)?.unwrap_or_default().split('\u{1e}') {
+                    if let Some((id, worker)) = part.split_once('\u{1f}')
+                        && let Ok(id) = id.parse().map(BuildId)
+                        && wanted.contains(&id)
+                        && !worker.is_empty()
+                    {
+                        found.insert(id, worker.to_owned());
+                    }
                 }
             }
-        }
-        Ok(found)
+            Ok(found)
+        })
     }
 }
 

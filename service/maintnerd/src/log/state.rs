@@ -82,7 +82,7 @@ impl SegmentInfo {
 }
 
 async fn blocking<T: Send + 'static>(path: &Path, work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, ReadError> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let done = burrow_task::spawn_blocking(work).await;
     done.unwrap_or_else(|gone| Err(io::Error::other(gone))).map_err(|source| ReadError::File { path: path.to_owned(), source })
 }
 

@@ -107,7 +107,7 @@ impl GerritPoller {
         }
         let (view, name, hints, refused) = (self.desk.leader.view(), self.name.clone(), hints.clone(), self.refused.clone());
         // Half a million references take their time.
-        let compared = tokio::task::spawn_blocking(move || (deleted(&view, &name, &listed), moved(&view, &name, &listed, &hints, &refused)));
+        let compared = burrow_task::spawn_blocking(move || (deleted(&view, &name, &listed), moved(&view, &name, &listed, &hints, &refused)));
         let (deleted, moved) = compared.await.map_err(|error| GitError::Interrupted(error.to_string()))?;
         if !deleted.is_empty() {
             self.commit(GerritMutation { deleted_refs: deleted, ..Default::default() }).await?;

@@ -457,7 +457,7 @@ impl GithubPoller {
 
     async fn save(&mut self) {
         let (mut memory, path, position) = (self.memory.clone(), self.path.clone(), self.desk.leader.view().position());
-        let saved = tokio::task::spawn_blocking(move || memory.save(&path, position)).await;
+        let saved = burrow_task::spawn_blocking(move || memory.save(&path, position)).await;
         if let Ok(Err(error)) = saved {
             tracing::warn!(path = %self.path.display(), %error, "what was done cannot be remembered; more is asked after a restart");
         }

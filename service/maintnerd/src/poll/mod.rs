@@ -26,6 +26,7 @@ use burrow_clock::SharedClock;
 use burrow_gerrit::{Auth, GitError};
 use burrow_github::{BudgetState, Client, RepoName};
 use burrow_maintner::View;
+use burrow_task::BoxFuture;
 use protocol_mutlog::schema::Mutation;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -245,29 +246,31 @@ async fn save_validators(client: &Client, path: &Path) {
 ///
 /// # Errors
 /// The first [`SyncError`]; the other sources were read all the same.
-pub async fn sync_once(leader: &Leader, sources: &Sources, clock: &SharedClock) -> Result<(), SyncError> {
-    let (changed, _) = watch::channel(0);
-    let path = validators(&sources.dir);
-    if let Some((client, _)) = &sources.github {
-        load_validators(client, &path).await;
-    }
-    let all = followed(leader, sources, clock, &changed).into_iter().map(|mut followed| async move {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            match followed.round(&Hints::new()).await {
-                Ok(()) => return Ok(()),
-                Err(error) if tries >= TRIES || !error.may_pass() => return Err(SyncError::Poll(followed.desk.board.source(), error)),
-                Err(_) => followed.desk.timing.pause.wait(followed.desk.timing.backoff(tries)).await,
-            }
+pub fn sync_once<'a>(leader: &'a Leader, sources: &'a Sources, clock: &'a SharedClock) -> BoxFuture<'a, Result<(), SyncError>> {
+    Box::pin(async move {
+        let (changed, _) = watch::channel(0);
+        let path = validators(&sources.dir);
+        if let Some((client, _)) = &sources.github {
+            load_validators(client, &path).await;
         }
-    });
-    let results = futures_util::future::join_all(all).await;
-    if let Some((client, _)) = &sources.github {
-        save_validators(client, &path).await;
-    }
-    results.into_iter().collect::<Result<Vec<()>, _>>()?;
-    Ok(leader.view().gerrit().check()?)
+        let all = followed(leader, sources, clock, &changed).into_iter().map(|mut followed| async move {
+            let mut tries = 0;
+            loop {
+                tries += 1;
+                match followed.round(&Hints::new()).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) if tries >= TRIES || !error.may_pass() => return Err(SyncError::Poll(followed.desk.board.source(), error)),
+                    Err(_) => followed.desk.timing.pause.wait(followed.desk.timing.backoff(tries)).await,
+                }
+            }
+        });
+        let results = futures_util::future::join_all(all).await;
+        if let Some((client, _)) = &sources.github {
+            save_validators(client, &path).await;
+        }
+        results.into_iter().collect::<Result<Vec<()>, _>>()?;
+        Ok(leader.view().gerrit().check()?)
+    })
 }
 
 impl PollError {
@@ -338,40 +341,42 @@ impl Followed {
 
 impl Pollers {
     /// Begins to follow all sources. They go on until [`Pollers::stop`] or until this is dropped.
-    pub async fn start(leader: &Leader, sources: &Sources, clock: &SharedClock) -> Pollers {
-        let (changed, _) = watch::channel(0);
-        let stop = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        let github = sources.github.as_ref().map(|(client, _)| (client.clone(), validators(&sources.dir)));
-        if let Some((client, path)) = github.clone() {
-            load_validators(&client, &path).await;
-            let stop = stop.clone();
-            tasks.spawn(async move {
-                while tokio::time::timeout(SAVE, stop.cancelled()).await.is_err() {
+    pub fn start<'a>(leader: &'a Leader, sources: &'a Sources, clock: &'a SharedClock) -> BoxFuture<'a, Pollers> {
+        Box::pin(async move {
+            let (changed, _) = watch::channel(0);
+            let stop = CancellationToken::new();
+            let mut tasks = JoinSet::new();
+            let github = sources.github.as_ref().map(|(client, _)| (client.clone(), validators(&sources.dir)));
+            if let Some((client, path)) = github.clone() {
+                load_validators(&client, &path).await;
+                let stop = stop.clone();
+                tasks.spawn(burrow_task::boxed(async move {
+                    while tokio::time::timeout(SAVE, stop.cancelled()).await.is_err() {
+                        save_validators(&client, &path).await;
+                    }
                     save_validators(&client, &path).await;
-                }
-                save_validators(&client, &path).await;
-            });
-        }
-        let (mut boards, mut topics) = (Vec::new(), BTreeMap::new());
-        for followed in followed(leader, sources, clock, &changed) {
-            boards.push(followed.desk.board.clone());
-            topics.insert(followed.desk.board.source(), Arc::clone(&followed.topic));
-            tasks.spawn(followed.run(stop.clone()));
-        }
-        if let Some((client, base)) = &sources.wake {
-            let board = Board::new(Source::Wake, changed.clone(), Arc::clone(clock));
-            boards.push(board.clone());
-            let listening = wake::listen(client.clone(), base.clone(), topics.clone(), board, sources.timing.pause.clone());
-            let stop = stop.clone();
-            tasks.spawn(async move {
-                tokio::select! {
-                    () = listening => {}
-                    () = stop.cancelled() => {}
-                }
-            });
-        }
-        Pollers { boards, topics, changed, github, stop, tasks: tokio::sync::Mutex::new(tasks) }
+                }));
+            }
+            let (mut boards, mut topics) = (Vec::new(), BTreeMap::new());
+            for followed in followed(leader, sources, clock, &changed) {
+                boards.push(followed.desk.board.clone());
+                topics.insert(followed.desk.board.source(), Arc::clone(&followed.topic));
+                tasks.spawn(burrow_task::boxed(followed.run(stop.clone())));
+            }
+            if let Some((client, base)) = &sources.wake {
+                let board = Board::new(Source::Wake, changed.clone(), Arc::clone(clock));
+                boards.push(board.clone());
+                let listening = wake::listen(client.clone(), base.clone(), topics.clone(), board, sources.timing.pause.clone());
+                let stop = stop.clone();
+                tasks.spawn(burrow_task::boxed(async move {
+                    tokio::select! {
+                        () = listening => {}
+                        () = stop.cancelled() => {}
+                    }
+                }));
+            }
+            Pollers { boards, topics, changed, github, stop, tasks: tokio::sync::Mutex::new(tasks) }
+        })
     }
 
     /// All sources as they are now.
@@ -395,9 +400,11 @@ impl Pollers {
     }
 
     /// Ends all tasks and waits for them. What was committed stays; what was being read is read again by the next start.
-    pub async fn stop(&self) {
-        self.stop.cancel();
-        let mut tasks = self.tasks.lock().await;
-        while tasks.join_next().await.is_some() {}
+    pub fn stop(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.stop.cancel();
+            let mut tasks = self.tasks.lock().await;
+            while tasks.join_next().await.is_some() {}
+        })
     }
 }

@@ -63,7 +63,7 @@ impl Objects {
         self.renewed = true;
         self.repository = None;
         let dir = self.dir.clone();
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir)).await {
+        if let Ok(Err(error)) = burrow_task::spawn_blocking(move || std::fs::remove_dir_all(dir)).await {
             tracing::warn!(source = self.name, %error, "the old one cannot be removed");
         }
     }
