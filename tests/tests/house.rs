@@ -199,19 +199,22 @@ const CLOCKS: &[(&str, &str)] = &[
 const SLEEPS: &[(&str, &str)] =
     &[("service/buildlet/src/platform/", "systems that tell by no event when a process tree, a control group or an SSH server is gone")];
 
+/// Sources of shipped crates, without their tests.
+fn shipped() -> Vec<(String, String)> {
+    let is_shipped = |path: &Path| {
+        let room = path.components().next().is_some_and(|room| ROOMS.iter().any(|known| room.as_os_str() == *known));
+        let inner = path.components().any(|part| ["tests", "examples", "benches", "fuzz"].iter().any(|known| part.as_os_str() == *known));
+        room && !inner && path.extension().is_some_and(|extension| extension == "rs")
+    };
+    // Tests inside a file come last.
+    let code = |path: &Path| Some(text(path)?.split("#[cfg(test)]").next().unwrap_or("").to_owned());
+    files().into_iter().filter(|path| is_shipped(path)).filter_map(|path| Some((path.to_string_lossy().into_owned(), code(&path)?))).collect()
+}
+
 #[test]
 fn clocks_and_sleeps_are_where_they_may_be() {
     let mut wrong = Vec::new();
-    for path in files() {
-        let shipped = path.components().next().is_some_and(|room| ROOMS.iter().any(|known| room.as_os_str() == *known));
-        let inner = path.components().any(|part| ["tests", "examples", "benches", "fuzz"].iter().any(|known| part.as_os_str() == *known));
-        if !shipped || inner || path.extension().is_none_or(|extension| extension != "rs") {
-            continue;
-        }
-        let Some(text) = text(&path) else { continue };
-        // Tests inside a file come last.
-        let code = text.split("#[cfg(test)]").next().unwrap_or("");
-        let name = path.to_string_lossy();
+    for (name, code) in shipped() {
         for (what, places) in [("SystemTime::now(", CLOCKS), ("thread::sleep(", SLEEPS)] {
             if code.contains(what) && !places.iter().any(|(place, _)| name == *place || (place.ends_with('/') && name.starts_with(place))) {
                 wrong.push(format!("{name}: {what}…)"));
@@ -221,21 +224,13 @@ fn clocks_and_sleeps_are_where_they_may_be() {
     assert!(wrong.is_empty(), "give it a Clock, or wait for an event; or add it to the exceptions with its reason:\n{}", wrong.join("\n"));
 }
 
-/// Ways to start a task that compile the executor anew for each type of future.
-const TYPED_TASKS: [&str; 2] = ["tokio::spawn(", "tokio::task::spawn_blocking("];
-
 #[test]
 fn tasks_are_started_without_their_types() {
+    /// These compile the executor anew for each type of future.
+    const TYPED: [&str; 2] = ["tokio::spawn(", "tokio::task::spawn_blocking("];
     let mut wrong = Vec::new();
-    for path in files() {
-        let shipped = path.components().next().is_some_and(|room| ROOMS.iter().any(|known| room.as_os_str() == *known));
-        let inner = path.components().any(|part| ["tests", "examples", "benches", "fuzz"].iter().any(|known| part.as_os_str() == *known));
-        if !shipped || inner || path.starts_with("lib/task") || path.extension().is_none_or(|extension| extension != "rs") {
-            continue;
-        }
-        let Some(text) = text(&path) else { continue };
-        let code = text.split("#[cfg(test)]").next().unwrap_or("");
-        wrong.extend(TYPED_TASKS.iter().filter(|way| code.contains(**way)).map(|way| format!("{}: {way}…)", path.display())));
+    for (name, code) in shipped().into_iter().filter(|(name, _)| !name.starts_with("lib/task/")) {
+        wrong.extend(TYPED.iter().filter(|way| code.contains(**way)).map(|way| format!("{name}: {way}…)")));
     }
     assert!(wrong.is_empty(), "start tasks with burrow_task, or the whole takes half as long again to compile:\n{}", wrong.join("\n"));
 }
