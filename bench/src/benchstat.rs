@@ -85,5 +85,7 @@ fn write(path: &Path, benchmarks: usize, count: usize, seed: u64, shift: f64) ->
             writeln!(out, "{name:<49}\t {iterations:8}\t {:10.1} ns/op\t {bytes:8} B/op\t {allocations:8} allocs/op", base * noise)?;
         }
     }
-    Ok(out.flush()?)
+    out.flush()?;
+    // Programs are compared here, and not how the disk takes what was just written.
+    Ok(out.get_ref().sync_all()?)
 }

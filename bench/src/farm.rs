@@ -163,7 +163,7 @@ fn spawn(burrow: &Path, dir: &Path, listen: &str) -> Process {
 }
 
 fn address(process: &Process) -> anyhow::Result<String> {
-    let line = process.wait_for("http://");
+    let line = process.wait_for("Open http://");
     let after = line.split("http://").nth(1).context("no address")?;
     Ok(after.split(|c: char| c.is_whitespace() || c == '/').next().unwrap_or_default().to_owned())
 }

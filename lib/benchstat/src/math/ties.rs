@@ -1,12 +1,13 @@
 //! How many labellings of pooled values that tie have at most a given U.
 
+use std::sync::LazyLock;
+
 use super::elementary::choose;
 
 /// Pooled sizes up to here are counted in integers; the reference's numbers are exact there too.
 const COUNTED: usize = 20;
-/// The largest first sample, and room for its largest twice U: the same for every test, so that levels are reused.
-const MEMBERS: i64 = 25;
-const WIDTH: usize = 626;
+/// Pooled sizes up to here have their binomial coefficients in a table.
+const TABLED: usize = 50;
 /// No such entry.
 const ABSENT: f64 = -1.0;
 
@@ -15,57 +16,36 @@ const ABSENT: f64 = -1.0;
 pub(super) struct Ties {
     counts: Vec<u32>,
     next: Vec<u32>,
-    levels: Vec<Level>,
+    /// What is needed of each number of lowest ranks.
+    needed: Vec<Vec<Entry>>,
+    /// Which entries are in the list that is being made; all false between lists.
+    seen: Vec<bool>,
+    /// The numbers for one rank fewer, and those that are being made of them, by place; all [`ABSENT`] between tests.
+    under: Vec<f64>,
+    here: Vec<f64>,
 }
 
-/// Numbers for the lowest ranks only, by (members of the first sample, twice U).
-#[derive(Debug, Default)]
-struct Level {
-    width: usize,
-    values: Vec<f64>,
-    needed: Vec<(i64, i64)>,
+/// Members of the first sample within the lowest ranks, and their doubled statistic.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    members: i64,
+    twice: i64,
 }
 
-impl Level {
-    /// Forgets what was there; room for `members` and twice U up to `most`.
-    fn reset(&mut self, members: i64, most: i64) {
-        let width = WIDTH.max((most + 1) as usize);
-        let size = (MEMBERS.max(members) + 1) as usize * width;
-        if width == self.width && size <= self.values.len() {
-            for at in std::mem::take(&mut self.needed) {
-                if let Some(value) = Self::index(width, at).and_then(|i| self.values.get_mut(i)) {
-                    *value = ABSENT;
-                }
-            }
-        } else {
-            self.needed.clear();
-            self.values.clear();
-            self.values.resize(size, ABSENT);
-            self.width = width;
-        }
+impl Entry {
+    /// Its place in tables whose rows are this wide. `None` outside of them.
+    fn place(self, width: usize) -> Option<usize> {
+        let twice = usize::try_from(self.twice).ok().filter(|&twice| twice < width)?;
+        Some(usize::try_from(self.members).ok()? * width + twice)
     }
+}
 
-    fn index(width: usize, (members, twice): (i64, i64)) -> Option<usize> {
-        let twice = usize::try_from(twice).ok().filter(|&twice| twice < width)?;
-        Some(usize::try_from(members).ok()? * width + twice)
-    }
-
-    fn get(&self, at: (i64, i64)) -> Option<f64> {
-        Self::index(self.width, at).and_then(|i| self.values.get(i)).copied().filter(|&value| value != ABSENT)
-    }
-
-    fn set(&mut self, at: (i64, i64), to: f64) {
-        if let Some(value) = Self::index(self.width, at).and_then(|i| self.values.get_mut(i)) {
-            *value = to;
-        }
-    }
-
-    fn need(&mut self, at: (i64, i64)) {
-        if self.get(at).is_none() {
-            self.set(at, 0.0);
-            self.needed.push(at);
-        }
-    }
+/// [`choose`], looked up.
+fn ways(n: i64, k: i64) -> f64 {
+    static TABLE: LazyLock<Vec<f64>> = LazyLock::new(|| (0..=TABLED as i64).flat_map(|n| (0..=TABLED as i64).map(move |k| choose(n, k))).collect());
+    let at = |n: i64| usize::try_from(n).ok().filter(|&n| n <= TABLED);
+    let known = at(n).zip(at(k)).and_then(|(n, k)| TABLE.get(n * (TABLED + 1) + k));
+    known.copied().unwrap_or_else(|| choose(n, k))
 }
 
 impl Ties {
@@ -154,54 +134,81 @@ impl Ties {
         }
         let limit = |list: &[i64], k: usize, members: i64| usize::try_from(members).ok().and_then(|m| list.get(k * wide + m)).copied().unwrap_or(0);
 
-        self.levels.resize_with(self.levels.len().max(ranks + 1), Level::default);
-        for level in self.levels.iter_mut().take(ranks + 1) {
-            level.reset(n1, twice_u);
+        let width = usize::try_from(twice_u).unwrap_or(0) + 1;
+        let size_of_table = wide * width;
+        if self.seen.len() < size_of_table {
+            self.seen.resize(size_of_table, false);
+            self.under.resize(size_of_table, ABSENT);
+            self.here.resize(size_of_table, ABSENT);
         }
-        let start = (n1, twice_u);
-        if let Some(top) = self.levels.get_mut(ranks) {
-            top.need(start);
+        self.needed.resize_with(self.needed.len().max(ranks + 1), Vec::new);
+        self.needed.iter_mut().for_each(Vec::clear);
+        let start = Entry { members: n1, twice: twice_u };
+        if let Some(top) = self.needed.get_mut(ranks) {
+            top.push(start);
         }
         for k in (2..ranks).rev() {
-            let (lower, upper) = self.levels.split_at_mut(k + 1);
-            let (Some(level), Some(above)) = (lower.last_mut(), upper.first()) else { continue };
-            for &(members, twice) in &above.needed {
-                for chosen in (members - below(k)).max(0)..=members.min(size(k + 1)) {
-                    let rest = members - chosen;
-                    let twice = twice - chosen * (middle(k + 1) - 2 * members + chosen);
-                    if limit(&lowest, k, rest) <= twice && twice <= limit(&highest, k, rest) {
-                        level.need((rest, twice));
+            let (lower, upper) = self.needed.split_at_mut(k + 1);
+            let (Some(list), Some(above)) = (lower.last_mut(), upper.first()) else { continue };
+            let (below, size, middle) = (below(k), size(k + 1), middle(k + 1));
+            for &Entry { members, twice } in above {
+                for chosen in (members - below).max(0)..=members.min(size) {
+                    let entry = Entry { members: members - chosen, twice: twice - chosen * (middle - 2 * members + chosen) };
+                    let possible = limit(&lowest, k, entry.members) <= entry.twice && entry.twice <= limit(&highest, k, entry.members);
+                    if possible
+                        && let Some(seen) = entry.place(width).and_then(|place| self.seen.get_mut(place))
+                        && !std::mem::replace(seen, true)
+                    {
+                        list.push(entry);
                     }
+                }
+            }
+            for place in list.iter().filter_map(|entry| entry.place(width)) {
+                if let Some(seen) = self.seen.get_mut(place) {
+                    *seen = false;
                 }
             }
         }
         for k in 2..=ranks {
-            let (lower, upper) = self.levels.split_at_mut(k);
-            let (Some(under), Some(level)) = (lower.last(), upper.first_mut()) else { continue };
-            let needed = std::mem::take(&mut level.needed);
-            for &(members, twice) in &needed {
+            let (size_here, below_under, middle) = (size(k), below(k - 1), middle(k));
+            for &entry in self.needed.get(k).map_or(&[][..], Vec::as_slice) {
+                let Entry { members, twice } = entry;
                 let mut sum = 0.0;
                 if k == 2 {
                     for second in (members - size(1)).max(0)..=(twice - members * (size(1) - members)) / (size(1) + size(2)) {
-                        sum += choose(size(1), members - second) * choose(size(2), second);
+                        sum += ways(size(1), members - second) * ways(size(2), second);
                     }
                 } else {
-                    for chosen in (members - below(k - 1)).max(0)..=members.min(size(k)) {
-                        let rest = members - chosen;
-                        let twice = twice - chosen * (middle(k) - 2 * members + chosen);
-                        let ways = match under.get((rest, twice)) {
-                            Some(ways) => ways,
-                            None if limit(&highest, k - 1, rest) < twice => choose(below(k - 1), rest),
+                    for chosen in (members - below_under).max(0)..=members.min(size_here) {
+                        let under = Entry { members: members - chosen, twice: twice - chosen * (middle - 2 * members + chosen) };
+                        let known = under.place(width).and_then(|place| self.under.get(place)).copied().filter(|&value| value != ABSENT);
+                        let labellings = match known {
+                            Some(labellings) => labellings,
+                            None if limit(&highest, k - 1, under.members) < under.twice => ways(below_under, under.members),
                             None => 0.0,
                         };
-                        sum += ways * choose(size(k), chosen);
+                        sum += labellings * ways(size_here, chosen);
                     }
                 }
-                level.set((members, twice), sum);
+                if let Some(value) = entry.place(width).and_then(|place| self.here.get_mut(place)) {
+                    *value = sum;
+                }
             }
-            level.needed = needed;
+            self.forget(k - 1, width);
+            std::mem::swap(&mut self.under, &mut self.here);
         }
-        self.levels.get(ranks).and_then(|top| top.get(start)).unwrap_or(0.0)
+        let found = start.place(width).and_then(|place| self.under.get(place)).copied().unwrap_or(0.0);
+        self.forget(ranks, width);
+        found
+    }
+
+    /// Takes the numbers for this many ranks out of the table that holds them.
+    fn forget(&mut self, ranks: usize, width: usize) {
+        for place in self.needed.get(ranks).into_iter().flatten().filter_map(|entry| entry.place(width)) {
+            if let Some(value) = self.under.get_mut(place) {
+                *value = ABSENT;
+            }
+        }
     }
 }
 
