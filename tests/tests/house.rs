@@ -232,7 +232,7 @@ fn tasks_are_started_without_their_types() {
     for (name, code) in shipped().into_iter().filter(|(name, _)| !name.starts_with("lib/task/")) {
         wrong.extend(TYPED.iter().filter(|way| code.contains(**way)).map(|way| format!("{name}: {way}…)")));
     }
-    assert!(wrong.is_empty(), "start tasks with burrow_task, or the whole takes half as long again to compile:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "start tasks with burrow_task, or the executor is compiled anew for each of them:\n{}", wrong.join("\n"));
 }
 
 /// Commands in the README's code blocks.

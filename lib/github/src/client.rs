@@ -282,6 +282,7 @@ impl Client {
         self.read(self.fetch(ask, subject).await?)
     }
 
+    /// What is the same for all things that are asked for; boxed here, so that it is compiled once.
     fn fetch<'a>(&'a self, ask: &'a Ask<'a>, subject: &'a Subject) -> BoxFuture<'a, Result<Fetched, Error>> {
         Box::pin(self.follow(ask, subject))
     }

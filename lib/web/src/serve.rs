@@ -18,7 +18,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Serves the router until `ended`, over TLS if there is an acceptor. Answers under way may end; whoever cannot wait for them aborts the task.
 ///
-/// All services come by here: HTTP is compiled once for each kind of connection.
+/// Services come by here, but for pubsubhelper, which must know its peers: HTTP is compiled once for each kind of connection.
 ///
 /// # Panics
 /// Outside a tokio runtime.

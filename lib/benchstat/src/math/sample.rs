@@ -69,8 +69,8 @@ impl Sample {
     /// Sorts, if that was put off.
     pub(crate) fn sort(&mut self) {
         const SMALL: usize = 20;
-        // Counters that never vary are the greater part of what is compared. (A NaN is not in order.)
-        if self.0.len() > 1 && self.0.is_sorted_by(|a, b| a <= b) {
+        // Counters that never vary are the greater part of what is compared. (Beside a NaN nothing is in order.)
+        if self.0.is_sorted_by(|a, b| a <= b) {
             return;
         }
         if self.0.len() > SMALL && !self.0.iter().any(|value| value.is_nan()) {
